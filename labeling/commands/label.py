@@ -1,0 +1,165 @@
+"""`labelstill label`: photos and words in, labels out; what was done, where it lies, what to run next."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..cli import invoke
+from ..core.errors import InputError
+from ..image_files import display
+from ..job import LabelJob, LabelRequest
+from ..label_run import Summary
+from ..planning import Plan
+from .progress import show_progress, stop_on_signals
+
+QUARANTINED = 2
+_SHOWN_FILES = 20
+
+
+def read_request(
+    photos: Annotated[list[Path], typer.Argument(metavar="FOLDER|FILES", help="Photos: folders and files.")],
+    project: Annotated[Path, typer.Option(metavar="DIR", help="Project folder; made where there is none.")] = Path(),
+    classes: Annotated[str | None, typer.Option(help="What to look for: 'forklift, person: worker | driver'.")] = None,
+    ontology: Annotated[Path | None, typer.Option(metavar="FILE", help="Classes from a YAML or JSON file.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="bundled, grounding-dino or ultralytics.  [default: grounding-dino]")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE|FOLDER|HUB-ID", help="Weights of the detector.  [default: its own]")
+    ] = None,
+    class_names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Class names of a detector whose weights do not name them.")
+    ] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="bundled, sam2 or none.  [default: the one that goes with the detector]")
+    ] = None,
+    segmenter_weights: Annotated[
+        str | None, typer.Option(metavar="FOLDER|HUB-ID", help="Weights of the segmenter.  [default: its own]")
+    ] = None,
+    score: Annotated[
+        float | None, typer.Option(help="Smallest score kept, for every class.  [default: the class's, the detector's]")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  [default: auto]")] = None,
+    batch: Annotated[str | None, typer.Option(help="Images per batch, or auto.  [default: auto]")] = None,
+    limit: Annotated[int | None, typer.Option(help="Read at most this many files.")] = None,
+    trust_weights: Annotated[
+        bool, typer.Option("--trust-weights", help="Allow weights that are pickled modules: they can run any code.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> tuple[LabelRequest, bool]:
+    """Label photos from text prompts. The same command again continues a run that was stopped, and else does nothing.
+
+    Photos are never changed. Labels that people have reviewed are never replaced.
+    """
+    request = LabelRequest(
+        tuple(photos), project, classes, ontology, detector, weights, class_names, segmenter, segmenter_weights,
+        score, device, batch, limit, trust_weights,
+    )  # fmt: skip
+    return request, as_json
+
+
+@wraps(read_request)
+def run(*flags: Any, **named_flags: Any) -> int:
+    request, as_json = read_request(*flags, **named_flags)
+    return label(request, as_json=as_json)
+
+
+def parse_request(arguments: Sequence[str], name: str) -> tuple[LabelRequest, bool] | None:
+    """Read the flags of `labelstill label` for another program; None where only the help was asked for."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(read_request)
+    parsed = invoke(app, arguments, name)
+    return parsed if isinstance(parsed, tuple) else None
+
+
+def label(request: LabelRequest, *, as_json: bool = False) -> int:
+    """Label what the request asks for, tell the user, and return the exit code."""
+    job = LabelJob(request)
+    with job.open_project() as (project, store):
+        plan = job.plan(store)
+        with stop_on_signals() as stop, show_progress(len(plan.files), quiet=as_json) as shown:
+            summary = job.run(plan, project, store, stop, shown)
+    ending = Ending(job, plan, summary)
+    code = stop.exit_code if summary.stopped else ending.exit_code()
+    print(json.dumps(ending.as_dict(), ensure_ascii=False) if as_json else ending.as_text())
+    return code
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What to say at the end of a run."""
+
+    job: LabelJob
+    plan: Plan
+    summary: Summary
+
+    @property
+    def quarantined(self) -> list[tuple[str, str]]:
+        """(path, reason) of every file of this search that cannot be used, found now or before."""
+        return sorted({*self.plan.quarantined, *self.summary.quarantined})
+
+    def exit_code(self) -> int:
+        """Return 0, or 2 with quarantined files. Raises InputError where not one image could be used."""
+        usable = self.summary.labelled + self.summary.copies + self.plan.unchanged + self.plan.reviewed
+        if usable == 0 and self.quarantined:
+            path, reason = self.quarantined[0]
+            count = len(self.quarantined)
+            raise InputError(f"none of the {count} image files can be used; the first: {path}: {reason}")
+        return QUARANTINED if self.quarantined else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return {
+            "labelled": self.summary.labelled,
+            "unchanged": self.plan.unchanged,
+            "reviewed": self.plan.reviewed,
+            "copies": self.summary.copies,
+            "objects": {name: self.summary.objects[name] for name in self.job.ontology.names},
+            "dropped": dict(self.summary.dropped),
+            "quarantined": [{"path": path, "reason": reason} for path, reason in self.quarantined],
+            "skipped_files": len(self.job.photos.skipped),
+            "vanished": list(self.plan.vanished),
+            "seconds": round(self.summary.seconds, 3),
+            "stopped": self.summary.stopped,
+            "project": str(self.job.root),
+            "labels": str(self.job.root / "labels.db"),
+        }
+
+    def as_text(self) -> str:
+        """Return what people read: what changed, where it lies, what to run next."""
+        plan, summary = self.plan, self.summary
+        found = Counter({name: summary.objects[name] for name in self.job.ontology.names})
+        objects = f", {found.total()} objects{_in_brackets(found)}" if summary.labelled else ""
+        lines = [f"labelled     {summary.labelled} new images{objects}"]
+        optional: list[tuple[int, Callable[[int], str]]] = [
+            (plan.unchanged, lambda n: f"unchanged    {n} images, their labels are up to date"),
+            (plan.reviewed, lambda n: f"reviewed     {n} images, left alone"),
+            (summary.copies, lambda n: f"copies       {n} files hold an image that has its labels"),
+            (summary.dropped.total(), lambda n: f"dropped      {n} boxes{_in_brackets(summary.dropped)}"),
+            (len(self.job.photos.skipped), lambda n: f"skipped      {n} files that are no images"),
+            (len(plan.vanished), lambda n: f"gone         {n} files, the first: {plan.vanished[0]}"),
+            (len(self.quarantined), lambda n: f"quarantined  {n} files"),
+        ]
+        lines += [line(count) for count, line in optional if count]
+        lines += [f"  {path}: {reason}" for path, reason in self.quarantined[:_SHOWN_FILES]]
+        if len(self.quarantined) > _SHOWN_FILES:
+            lines.append(f"  and {len(self.quarantined) - _SHOWN_FILES} more: see labelstill status --json")
+        root = shlex.quote(display(self.job.root))
+        lines.append(f"labels       {root}/labels.db")
+        if not summary.stopped:
+            lines.append(f"next         labelstill report --project {root}")
+            lines.append(f"             labelstill convert --project {root} --to coco --out {root}/exports/coco")
+        return "\n".join(lines)
+
+
+def _in_brackets(counts: Counter[str]) -> str:
+    return f" ({', '.join(f'{name} {count}' for name, count in counts.items())})" if counts else ""

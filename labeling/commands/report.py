@@ -1,0 +1,48 @@
+"""`labelstill report`: one HTML file that shows what a project holds."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.config import write_atomically
+from ..core.errors import InputError
+from ..image_files import display
+from ..images import load
+from ..project import Project
+from ..report import render
+
+
+def run(
+    project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; reports/report.html in the project.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write one HTML file with pictures, counts, doubts and what was left out. It needs no network."""
+    opened = Project.open(project)
+    target = (out or opened.reports_path / "report.html").expanduser().absolute()
+    gate = opened.config.images
+    read = partial(load, max_pixels=gate.max_pixels, background=gate.background, accept_truncated=gate.accept_truncated)
+    with opened.open_store() as store:
+        text, found = render(store, opened.ontology, opened.root, read)
+    if target.is_dir():
+        raise InputError(f"--out {target}: is a folder; name a file in it, such as {target / 'report.html'}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {target}: its folder cannot be made: {error.strerror}; name another file") from error
+    write_atomically(target, text)
+    objects = {name: row.objects for name, row in found.classes.items()}
+    if as_json:
+        answer = {"file": str(target), "bytes": len(text.encode()), "images": found.images, "annotations": objects}
+        print(json.dumps(answer, ensure_ascii=False))
+        return
+    print(f"wrote a report on {found.images} photos and {found.objects} objects, {len(text.encode()) / 1e6:.1f} MB")
+    print(f"  {display(target)}")
+    print("next: open it in a browser, the least sure boxes first")

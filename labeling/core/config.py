@@ -1,0 +1,236 @@
+"""project.yaml: what may stand in it, reading it strictly, and writing it without losing a comment."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from .errors import InputError
+from .ontology import ClassEntry, Ontology, OntologyClass, find_problems
+from .strict import StrictModel, raise_problems, read_document, validate
+
+SCHEMA_FILE = "project.schema.json"
+"""Name of the JSON schema that ``template`` points editors to."""
+
+
+class TeacherConfig(StrictModel):
+    """Which models label, and how."""
+
+    detector: str = Field(default="grounding-dino", description="Finds boxes: grounding-dino, bundled, ultralytics.")
+    weights: str | None = Field(default=None, description="File, folder or hub id; the detector's own when left out.")
+    class_names: str | None = Field(
+        default=None, description="File with one class name per line, for a detector whose weights do not name them."
+    )
+    segmenter: str | None = Field(
+        default=None, description="Draws masks: sam2, bundled or none; follows the detector when left out."
+    )
+    segmenter_weights: str | None = Field(default=None, description="File, folder or hub id of the segmenter.")
+    score: float | None = Field(
+        default=None, ge=0, le=1, description="Lowest score kept for classes without a threshold of their own."
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(default="auto", description="Images per batch.")
+
+    @field_validator("batch", mode="before")
+    @classmethod
+    def _one_message(cls, value: object) -> object:
+        if value != "auto" and (type(value) is not int or value < 1):
+            raise ValueError(f"expected auto or a whole number from 1, got {value!r}")
+        return value
+
+
+class ImagesConfig(StrictModel):
+    """What counts as a usable image."""
+
+    max_pixels: int = Field(default=100_000_000, ge=1, description="Larger images are quarantined.")
+    background: str = Field(default="white", description="Colour under transparent pixels.")
+    accept_truncated: bool = Field(default=False, description="Use the part of a cut-off file that can be read.")
+    follow_links: bool = Field(default=False, description="Follow links that lead out of the folder.")
+
+
+class FiltersConfig(StrictModel):
+    """Which of the detector's boxes are kept."""
+
+    nms_iou: float = Field(default=0.7, ge=0, le=1, description="Overlap above which the lower score is dropped.")
+    class_agnostic_nms: bool = Field(default=False, description="Let boxes of different classes drop each other.")
+    min_area_px: float = Field(default=4.0, ge=0, description="Smaller boxes are dropped, in square pixels.")
+    full_image_share: float = Field(default=0.95, gt=0, le=1, description="Share of the image that flags a box.")
+
+
+class ProjectConfig(StrictModel):
+    """Everything in project.yaml."""
+
+    name: str = Field(min_length=1, description="Shown in reports.")
+    classes: list[ClassEntry] | None = Field(default=None, description="What to look for; add new ones at the end.")
+    teacher: TeacherConfig = TeacherConfig()
+    images: ImagesConfig = ImagesConfig()
+    filters: FiltersConfig = FiltersConfig()
+
+    @property
+    def ontology(self) -> Ontology | None:
+        """The classes, or None while there are none."""
+        return Ontology(tuple(entry.to_class() for entry in self.classes)) if self.classes else None
+
+
+def load_config(path: Path) -> ProjectConfig:
+    """Read project.yaml.
+
+    Weights and class names that exist beside project.yaml are taken from there, whatever the working folder is.
+
+    Raises:
+        InputError: one line per problem, ``file:line: key: what is wrong``, all of them at once.
+    """
+    document = read_document(path)
+    config = validate(ProjectConfig, document)
+    classes = [entry.to_class() for entry in config.classes or []]
+    problems = find_problems(classes) if classes else []
+    raise_problems(document, [(("classes", *place), message) for place, message in problems])
+    teacher = config.teacher
+    found = {
+        key: str(path.parent / value)
+        for key in ("weights", "class_names", "segmenter_weights")
+        if (value := getattr(teacher, key)) and (path.parent / value).exists()
+    }
+    return config.model_copy(update={"teacher": teacher.model_copy(update=found)})
+
+
+def save_classes(path: Path, ontology: Ontology) -> None:
+    """Write the classes into project.yaml; comments, order and everything else stay. Raises InputError.
+
+    Nothing is written when the file says the same already.
+    """
+    config = load_config(path)
+    if config.ontology == ontology:
+        return
+    yaml = _round_trip()
+    data = yaml.load(path.read_text(encoding="utf-8-sig"))
+    if isinstance(data.get("classes"), CommentedSeq) and data["classes"].lc.col == 0:
+        yaml.indent(mapping=2, sequence=2, offset=0)
+    _update_classes(data, config.ontology.classes if config.ontology else (), ontology.classes)
+    text = io.StringIO()
+    yaml.dump(data, text)
+    write_atomically(path, text.getvalue())
+
+
+def template(name: str, ontology: Ontology | None = None) -> str:
+    """Return the text of a new project.yaml: every key with its default and a comment."""
+    yaml = _round_trip()
+
+    def dumped(data: object) -> str:
+        text = io.StringIO()
+        yaml.dump(data, text)
+        return text.getvalue()
+
+    if ontology is None:
+        classes = "# classes:\n#   - forklift\n#   - name: pallet\n#     prompts: [wooden pallet, plastic pallet]\n"
+    else:
+        classes = dumped({"classes": CommentedSeq(_class_node(entry) for entry in ontology.classes)})
+    parts = [
+        f"# yaml-language-server: $schema={SCHEMA_FILE}",
+        "# Settings of a labelstill project. Keys that are commented out show their defaults.",
+        "",
+        dumped({"name": name}),
+        "# What to look for. A name alone is its own prompt; an entry may also have prompts, threshold and guide:",
+        "#   - name: person",
+        "#     prompts: [person in hi-vis vest, worker]   # texts for the detector; several find more",
+        "#     threshold: 0.4                             # lowest score kept; the detector's default when left out",
+        "#     guide: Box the whole person, hidden parts left out.   # for the people who review",
+        "# Add new classes at the end. Used ones are not removed, renamed or moved: their place is their number.",
+        classes,
+    ]
+    for key, section, remark in (
+        ("teacher", TeacherConfig, "The models that label."),
+        ("images", ImagesConfig, "What counts as a usable image."),
+        ("filters", FiltersConfig, "Which of the detector's boxes are kept."),
+    ):
+        parts += [f"# {remark}", f"# {key}:", *_commented(section), ""]
+    return "\n".join(parts)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of project.yaml, for completion and checks in editors."""
+    schema = ProjectConfig.model_json_schema()
+    entry = schema["$defs"]["ClassEntry"]
+    schema["$defs"]["ClassEntry"] = {"anyOf": [{"type": "string"}, entry]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader finds the old one or the new one, never a part. Raises InputError."""
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            try:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}: check the folder and its space") from error
+
+
+def _round_trip() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 2**16  # no line is broken
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _commented(section: type[StrictModel]) -> list[str]:
+    lines = []
+    for key, field in section.model_fields.items():
+        value = {None: "", True: "true", False: "false"}.get(field.default, field.default)
+        lines.append(f"#   {f'{key}: {value}'.rstrip():<28}  # {field.description}")
+    return lines
+
+
+def _update_classes(data: CommentedMap, before: Sequence[OntologyClass], after: Sequence[OntologyClass]) -> None:
+    nodes = data.get("classes")
+    if nodes is None:
+        nodes = data["classes"] = CommentedSeq()
+    known = {entry.name: (place, entry) for place, entry in enumerate(before)}
+    for entry in after:
+        if entry.name not in known:
+            nodes.append(_class_node(entry))
+            continue
+        place, old = known[entry.name]
+        if old == entry:
+            continue
+        if not isinstance(nodes[place], CommentedMap):
+            remark = nodes.ca.items.pop(place, None)
+            nodes[place] = CommentedMap(name=nodes[place])
+            if remark:
+                nodes[place].ca.items["name"] = [None, None, remark[0], None]
+        # Keys that stay as they are keep their comments.
+        changed = [key for key in ("prompts", "threshold", "guide") if getattr(old, key) != getattr(entry, key)]
+        nodes[place].update({key: value for key, value in _class_items(entry).items() if key in changed})
+
+
+def _class_node(entry: OntologyClass) -> object:
+    """Return the shortest way to write a class."""
+    items = _class_items(entry)
+    if entry.prompts == (entry.name,):
+        items.pop("prompts")
+    return entry.name if list(items) == ["name"] else CommentedMap(items)
+
+
+def _class_items(entry: OntologyClass) -> dict[str, object]:
+    prompts = CommentedSeq(entry.prompts)
+    prompts.fa.set_flow_style()
+    items = {"name": entry.name, "prompts": prompts, "threshold": entry.threshold, "guide": entry.guide}
+    return {key: value for key, value in items.items() if value not in (None, "")}

@@ -1,0 +1,212 @@
+"""Masks: arrays, COCO run-length encodings and polygons, and how well one stands for the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pycocotools import mask as coco
+
+from .errors import InputError
+from .records import Rle
+
+Polygon = npt.NDArray[np.float64]
+"""(k, 2) float64 corners, x then y, in pixels; the outline of pixel (row r, column c) is (c, r) to (c + 1, r + 1)."""
+
+_SIMPLIFY_PX = 0.75
+"""Takes the steps off a slanted outline: in a diagonal staircase every second corner is 0.71 px off the line."""
+
+_SMOOTHED_IOU = 0.99
+"""An outline that would lose more by smoothing stays exact, which in the end is every small one."""
+
+
+def encode(mask: npt.NDArray[np.bool_]) -> Rle:
+    """Encode a (height, width) bool mask; any memory order. Raises ValueError for another shape or an empty array."""
+    if mask.ndim != 2 or mask.size == 0:
+        raise ValueError(f"expected a mask of shape (height, width), got {mask.shape}")
+    return _as_text(coco.encode(np.asfortranarray(mask, dtype=np.uint8)))
+
+
+def encode_window(window: npt.NDArray[np.bool_], x0: int, y0: int, size_hw: tuple[int, int]) -> Rle:
+    """Encode a mask that is known inside a window only and empty elsewhere, without building the whole image.
+
+    Equal to ``encode`` of the whole image, byte for byte.
+
+    Args:
+        window: (rows, columns) bool; no rows or no columns is an empty mask.
+        x0: column of the window's first column in the image.
+        y0: row of the window's first row in the image.
+        size_hw: height and width of the image in pixels.
+
+    Raises:
+        ValueError: the window is not inside the image.
+    """
+    height, width = size_hw
+    rows, columns = window.shape
+    if min(x0, y0) < 0 or x0 + columns > width or y0 + rows > height or height * width == 0:
+        raise ValueError(f"window of {columns} x {rows} at ({x0}, {y0}) is not inside an image of {width} x {height}")
+    column, start, end = _column_runs(window)
+    base = (column + x0) * height + y0
+    # In a window as high as the image a run goes on from the foot of one column to the head of the next: such an edge
+    # stands here twice and is none.
+    edges, times = np.unique(np.concatenate([base + start, base + end]), return_counts=True)
+    edges = edges[times == 1]
+    total = height * width
+    if len(edges) == 0 or edges[-1] != total:
+        edges = np.append(edges, total)
+    counts = np.diff(edges, prepend=0)
+    return _as_text(coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))
+
+
+def decode(rle: Rle) -> npt.NDArray[np.bool_]:
+    """Return the (height, width) bool mask. Raises InputError for a malformed encoding."""
+    counts = _counts(rle)
+    height, width = rle["size"]
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return flat.reshape(width, height).T
+
+
+def area(rle: Rle) -> int:
+    """Return the number of pixels in the mask. Raises InputError for a malformed encoding."""
+    return int(_counts(rle)[1::2].sum())
+
+
+def iou(one: Rle, other: Rle) -> float:
+    """Return intersection over union of two masks of one image; 0 where both are empty."""
+    _counts(one), _counts(other)
+    return float(coco.iou([one], [other], [0])[0, 0])
+
+
+def rle_to_polygons(rle: Rle) -> tuple[list[Polygon], float]:
+    """Return the outline of a mask, and how well it stands for the mask.
+
+    One polygon per 4-connected part, the largest first. Steps are smoothed where that costs little. A hole is cut free
+    from its outline: the ring runs to the hole, around it and back along the same line, so the hole is kept.
+
+    Returns:
+        polygons: rings of at least three corners, without the first one repeated; none for an empty mask.
+        iou: IoU between the mask and the polygons drawn again by pycocotools, holes counted; 1.0 for an empty mask.
+    """
+    column, start, end = _column_runs(decode(rle))
+    if len(column) == 0:
+        return [], 1.0
+    exact = shapely.union_all(shapely.box(column, start, column + 1, end))
+    parts = sorted(shapely.get_parts(exact), key=shapely.area, reverse=True)
+    for shapes in ([_smoothed(part) for part in parts], parts):
+        polygons = [_ring(shape) for shape in shapes]
+        quality = iou(rle, polygons_to_rle(polygons, (rle["size"][0], rle["size"][1])))
+        if quality >= _SMOOTHED_IOU:
+            break
+    return polygons, quality
+
+
+def polygons_to_rle(polygons: Sequence[npt.NDArray[np.floating]], size_hw: tuple[int, int]) -> Rle:
+    """Draw the union of polygons as pycocotools draws it.
+
+    Args:
+        polygons: each (k, 2) pixels, k >= 3; none is an empty mask.
+        size_hw: height and width of the image in pixels.
+
+    Raises:
+        InputError: fewer than three corners, NaN, infinity, or a corner further outside than the image is large.
+    """
+    height, width = size_hw
+    reach = max(height, width)
+    for number, polygon in enumerate(polygons):
+        if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
+            raise InputError(f"polygon {number}: expected at least three corners (k, 2), got shape {polygon.shape}")
+        # Not finite fails this comparison too. pycocotools allocates by the length of an outline.
+        if not ((polygon >= -reach) & (polygon <= 2 * reach)).all():
+            raise InputError(
+                f"polygon {number}: expected corners near the {width} x {height} image, got {_short(polygon.tolist())}"
+            )
+    if not polygons:
+        return encode(np.zeros(size_hw, dtype=np.bool_))
+    drawn = coco.frPyObjects([polygon.ravel().tolist() for polygon in polygons], height, width)
+    return _as_text(coco.merge(drawn))
+
+
+def _smoothed(part: shapely.Polygon) -> shapely.Polygon:
+    simple = part.simplify(_SIMPLIFY_PX)
+    return simple if abs(simple.area - part.area) <= (1 - _SMOOTHED_IOU) * part.area else part
+
+
+def _ring(part: shapely.Polygon) -> Polygon:
+    """Return the outline of a polygon as one ring that takes in its holes."""
+    ring = _corners(part.exterior)
+    if not part.interiors:
+        return ring
+    tree = shapely.STRtree(shapely.points(ring))
+    loops: dict[int, list[Polygon]] = {}
+    for interior in part.interiors:
+        hole = _corners(interior)
+        if interior.is_ccw == part.exterior.is_ccw:
+            hole = hole[::-1]
+        (corners, anchors), gaps = tree.query_nearest(shapely.points(hole), return_distance=True, all_matches=False)
+        nearest = int(np.argmin(gaps))
+        corner, anchor = int(corners[nearest]), int(anchors[nearest])
+        loop = np.concatenate([hole[corner:], hole[: corner + 1], ring[anchor : anchor + 1]])
+        loops.setdefault(anchor, []).append(loop)
+    pieces = []
+    for anchor, corner_xy in enumerate(ring):
+        pieces += [corner_xy[None], *loops.get(anchor, [])]
+    return np.concatenate(pieces)
+
+
+def _corners(ring: shapely.LinearRing) -> Polygon:
+    return np.asarray(ring.coords, dtype=np.float64)[:-1]
+
+
+def _column_runs(
+    mask: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return column, first row and row after the last of every vertical run of set pixels, in column-major order."""
+    padded = np.zeros((mask.shape[1], mask.shape[0] + 2), dtype=np.int8)
+    padded[:, 1:-1] = mask.T
+    steps = np.diff(padded, axis=1)
+    column, start = np.nonzero(steps == 1)
+    end = np.nonzero(steps == -1)[1]
+    return column, start, end
+
+
+def _counts(rle: Rle) -> npt.NDArray[np.int64]:
+    """Return the run lengths, zeros first, and refuse what does not add up to the image.
+
+    pycocotools reads uninitialised memory where the runs are too short, so every encoding passes here first. The text
+    holds groups of 5 bits, low ones first, bit 5 = "more follows", offset 48; from the fourth run on the difference to
+    the run before the last is stored (pycocotools, common/maskApi.c, rleToString).
+    """
+    try:
+        height, width = rle["size"]
+        digits = np.frombuffer(rle["counts"].encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        expected = "{'size': [height, width], 'counts': text}"
+        raise InputError(f"expected a mask as {expected}, got {_short(rle)}") from error
+    ends = np.flatnonzero(digits < 32)
+    lengths = np.diff(ends, prepend=-1)
+    valid = len(digits) > 0 and digits.min() >= 0 and digits.max() < 64 and digits[-1] < 32 and lengths.max() <= 7
+    if valid:
+        firsts = ends - lengths + 1
+        places = np.arange(len(digits)) - np.repeat(firsts, lengths)
+        counts = np.add.reduceat((digits & 31) << (5 * places), firsts)
+        counts -= np.where(digits[ends] & 16, np.int64(1) << (5 * lengths), 0)
+        counts[1::2] = np.cumsum(counts[1::2])
+        counts[2::2] = np.cumsum(counts[2::2])
+        valid = bool(counts.min() >= 0) and min(height, width) > 0 and int(counts.sum()) == height * width
+    if not valid:
+        raise InputError(f"the runs of a mask do not fill its image of {width} x {height} px: {_short(rle)}")
+    return counts
+
+
+def _as_text(encoded: dict[str, object]) -> Rle:
+    size, counts = encoded["size"], encoded["counts"]
+    assert isinstance(size, list)
+    assert isinstance(counts, bytes)
+    return {"size": [int(size[0]), int(size[1])], "counts": counts.decode("ascii")}
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."

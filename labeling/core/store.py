@@ -1,0 +1,315 @@
+"""labels.db: every image, label and run of a project in one SQLite file, one transaction per batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .errors import InputError, StateError
+from .records import REVIEWED_STATES, Annotation, ImageRecord, ImageState
+from .store_connection import connect, transaction, translated
+from .store_rows import (
+    ANNOTATION_COLUMNS,
+    Feature,
+    FileRow,
+    FileStamp,
+    ImageOutcome,
+    Labels,
+    Run,
+    annotation_from_row,
+    shown_path,
+    to_json,
+)
+from .store_writes import insert_annotations, write_outcome
+
+if TYPE_CHECKING:
+    from .ontology import Ontology
+
+__all__ = ["Feature", "FileRow", "FileStamp", "ImageOutcome", "Labels", "Run", "Store"]
+
+_MACHINE = "('teacher', 'student')"
+_HUMAN = "('human', 'imported')"
+_SHOWN_IN: dict[Labels | None, str] = {
+    None: "1",
+    "best": "v.state IN ('prelabelled', 'pushed', 'reviewed', 'reviewed-empty')",
+    "machine": "v.state <> 'quarantined' AND EXISTS (SELECT 1 FROM labelled l WHERE l.sha256 = v.sha256)",
+    "human": "v.state IN ('reviewed', 'reviewed-empty')",
+}
+
+
+class Store:
+    """One open labels.db. A context manager; threads may hand it on but not use it at the same time.
+
+    Every method raises StateError (full disk, locked, damaged, data that the tables refuse) or InputError (no
+    permission); a transaction that fails leaves the file as it was.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False, busy_timeout_s: float = 10.0) -> Store:
+        """Open the file and bring it to the newest format.
+
+        Args:
+            path: the file.
+            create: make it where there is none; its folder must exist.
+            busy_timeout_s: how long to wait for another process that writes.
+
+        Raises:
+            StateError: there is none and ``create`` is false, or it is damaged, locked, newer, or another program's.
+            InputError: it cannot be opened for writing.
+        """
+        if not create and not path.exists():
+            raise StateError(f"{path}: no such file: label some photos first (labelstill label PHOTOS --project DIR)")
+        return cls(connect(path, busy_timeout_s), path)
+
+    def close(self) -> None:
+        """Close the file; closing twice is allowed."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What is known already
+
+    def known_files(self) -> dict[bytes, FileRow]:
+        """Return every file that was read or refused, by its path as the file system has it."""
+        rows = self._rows("SELECT path_bytes, size, mtime_ns, sha256, status, reason FROM files")
+        return {row[0]: FileRow(*row[1:]) for row in rows}
+
+    def done_keys(self) -> dict[str, str]:
+        """Return what each labelled image was labelled with, by sha256."""
+        return dict(self._rows("SELECT sha256, done_key FROM labelled"))
+
+    def states(self) -> dict[str, ImageState]:
+        """Return the state of every image that was ever read, by sha256."""
+        return dict(self._rows("SELECT sha256, state FROM images"))
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the classes in order."""
+        return tuple(name for (name,) in self._rows("SELECT name FROM classes ORDER BY position"))
+
+    def cached_hash(self, path: Path) -> str:
+        """Return the sha256 hex of a file, read only when its size or time of change is new. Raises InputError."""
+        key = os.fsencode(path.absolute())
+        try:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                stamp = (stat.st_size, stat.st_mtime_ns)
+                known = self._rows("SELECT size, mtime_ns, sha256 FROM hashes WHERE path_bytes = ?", key)
+                if known and known[0][:2] == stamp:
+                    return str(known[0][2])
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", (key, *stamp, digest))
+        return digest
+
+    # Writing
+
+    def check_classes(self, ontology: Ontology) -> None:
+        """Raise StateError unless the classes of labels.db come first, unchanged and in order, in the ontology."""
+        known = self.class_names()
+        for position, name in enumerate(known):
+            if ontology.names[position : position + 1] != (name,):
+                came = f"{ontology.names[position]!r}" if position < len(ontology.names) else "nothing"
+                raise StateError(
+                    f"{self.path}: expected class {name!r} at place {position + 1} of the ontology, got {came}: "
+                    f"used classes are not removed, renamed or moved; add new ones at the end, after {known[-1]!r}"
+                )
+
+    def write_classes(self, ontology: Ontology) -> None:
+        """Take over new classes and the prompts of known ones. Raises like ``check_classes``."""
+        self.check_classes(ontology)
+        rows = [
+            (position, entry.name, to_json(entry.prompts), entry.threshold, entry.guide)
+            for position, entry in enumerate(ontology.classes)
+        ]
+        if rows == self._rows("SELECT position, name, prompts, threshold, guide FROM classes ORDER BY position"):
+            return
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT INTO classes (position, name, prompts, threshold, guide) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (position) DO UPDATE SET "
+                "prompts = excluded.prompts, threshold = excluded.threshold, guide = excluded.guide",
+                rows,
+            )
+
+    def commit_batch(self, outcomes: Sequence[ImageOutcome], run_id: int) -> None:
+        """Write one batch in one transaction.
+
+        An outcome with a done key replaces the teacher's labels, features and drops of its image, and a new image
+        becomes prelabelled; where people have reviewed the image, its labels and state stay as they are. An outcome
+        that is quarantined takes the machine labels of an image away, unless it was reviewed.
+        """
+        with self._transaction() as db:
+            for outcome in outcomes:
+                write_outcome(db, outcome, run_id)
+
+    def record_skipped(self, files: Iterable[tuple[bytes, str]]) -> None:
+        """Remember files that are no images, as (path, reason); each counts once, however often it is seen."""
+        known = {path for (path,) in self._rows("SELECT path_bytes FROM skipped_files")}
+        fresh = [(path, shown_path(path), reason) for path, reason in files if path not in known]
+        if fresh:
+            with self._transaction() as db:
+                db.executemany("INSERT OR REPLACE INTO skipped_files VALUES (?, ?, ?)", fresh)
+
+    def set_reviewed(self, sha256: str, annotations: Sequence[Annotation], state: ImageState) -> None:
+        """Replace what people said about one image; machine labels stay beside it.
+
+        Args:
+            sha256: a known image.
+            annotations: source human or imported; none unless ``state`` is reviewed.
+            state: reviewed, reviewed-empty or skipped.
+
+        Raises:
+            StateError: an unknown image, another state, machine labels, or labels that contradict the state.
+        """
+        if state not in REVIEWED_STATES:
+            raise StateError(f"expected a state of {', '.join(REVIEWED_STATES)}, got {state!r}")
+        if bool(annotations) != (state == "reviewed"):
+            raise StateError(f"image {sha256}: {len(annotations)} labels do not go with the state {state!r}")
+        for annotation in annotations:
+            if annotation.sha256 != sha256 or annotation.provenance.source not in ("human", "imported"):
+                raise StateError(f"image {sha256}: expected its own human or imported labels, got {annotation}")
+        with self._transaction() as db:
+            if not db.execute("UPDATE images SET state = ? WHERE sha256 = ?", (state, sha256)).rowcount:
+                raise StateError(f"{self.path}: image {sha256} is not known: label it first")
+            db.execute(f"DELETE FROM annotations WHERE sha256 = ? AND source IN {_HUMAN}", (sha256,))
+            insert_annotations(db, annotations)
+
+    def start_run(self, verb: str, settings: Mapping[str, Any]) -> int:
+        """Note that a verb begins to write, with what it was given; return the id of the run."""
+        with self._transaction() as db:
+            row = (verb, _now(), to_json(dict(settings)))
+            cursor = db.execute("INSERT INTO runs (verb, started_at, settings) VALUES (?, ?, ?)", row)
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def finish_run(self, run_id: int, summary: Mapping[str, Any]) -> None:
+        """Note that a run ended, and what it did."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE runs SET finished_at = ?, summary = ? WHERE id = ?", (_now(), to_json(dict(summary)), run_id)
+            )
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep a small fact for later runs, such as the batch size that fits this machine."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # Reading
+
+    def recall(self, key: str) -> str | None:
+        """Return what was remembered under a key, or None."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return rows[0][0] if rows else None
+
+    def runs(self) -> list[Run]:
+        """Return all runs, the oldest first."""
+        rows = self._rows("SELECT id, verb, started_at, finished_at, settings, summary FROM runs ORDER BY id")
+        return [
+            Run(run_id, verb, started, finished, json.loads(settings), json.loads(summary) if summary else None)
+            for run_id, verb, started, finished, settings, summary in rows
+        ]
+
+    def counts(self) -> dict[str, Any]:
+        """Return ``images`` per state, ``annotations`` per class, ``quarantined`` files and ``skipped_files``.
+
+        Images and annotations are the rows of the views; states that no image is in are left out, every class is
+        named. ``quarantined`` is a list of ``{"path", "reason"}``, one per file.
+        """
+        images = self._rows("SELECT state, count(*) FROM v_images GROUP BY state ORDER BY state")
+        classes = self._rows(
+            "SELECT c.name, count(a.id) FROM classes c LEFT JOIN v_annotations a ON a.class_name = c.name "
+            "GROUP BY c.position ORDER BY c.position"
+        )
+        refused = self._rows("SELECT path, reason FROM files WHERE status = 'quarantined' ORDER BY path")
+        return {
+            "images": dict(images),
+            "annotations": dict(classes),
+            "quarantined": [{"path": path, "reason": reason} for path, reason in refused],
+            "skipped_files": self._rows("SELECT count(*) FROM skipped_files")[0][0],
+        }
+
+    def drop_counts(self) -> Counter[tuple[str, str]]:
+        """Return how many boxes the filters dropped in the labels that stand, by (reason, class name)."""
+        rows = self._rows("SELECT reason, class_name, sum(n) FROM drops GROUP BY reason, class_name")
+        return Counter({(reason, class_name): n for reason, class_name, n in rows})
+
+    def iter_images(self, labels: Labels | None = None) -> Iterator[ImageRecord]:
+        """Yield images by path, one record per image and one per file that could not be read.
+
+        Args:
+            labels: only the images that these labels speak about: ``best`` is everything labelled or reviewed,
+                ``machine`` everything that a teacher has seen, ``human`` what was reviewed; skipped images are in
+                ``machine`` only, quarantined ones in none. None is every image.
+        """
+        with translated(self.path):
+            cursor = self._db.execute(
+                "SELECT v.sha256, v.width, v.height, v.state, v.reason, v.path, i.notes FROM v_images v "
+                f"LEFT JOIN images i ON i.sha256 = v.sha256 WHERE {_SHOWN_IN[labels]} ORDER BY v.path, v.sha256"
+            )
+            for sha256, width, height, state, reason, path, notes in cursor:
+                named = self._rows("SELECT path FROM files WHERE sha256 = ? ORDER BY path", sha256)
+                paths = tuple(name for (name,) in named) or (path,)
+                yield ImageRecord(sha256, width, height, state, reason, paths, tuple(json.loads(notes or "[]")))
+
+    def files_of(self, sha256: str) -> tuple[Path, ...]:
+        """Return where the bytes of an image were found, by shown path; some of the files may be gone by now."""
+        rows = self._rows("SELECT path_bytes FROM files WHERE sha256 = ? ORDER BY path, path_bytes", sha256)
+        return tuple(Path(os.fsdecode(path)) for (path,) in rows)
+
+    def annotations_of(self, sha256: str, labels: Labels = "best") -> list[Annotation]:
+        """Return the labels of one image in the order in which they were made.
+
+        ``best`` is what people said where they reviewed the image, machine labels elsewhere, and nothing for a
+        skipped image.
+        """
+        rows = self._rows("SELECT state FROM images WHERE sha256 = ?", sha256)
+        state = rows[0][0] if rows else None
+        reviewed = state in ("reviewed", "reviewed-empty")
+        if labels != "machine" and (state == "skipped" or (labels == "human" and not reviewed)):
+            return []
+        sources = _HUMAN if reviewed and labels != "machine" else _MACHINE
+        chosen = f"FROM annotations WHERE sha256 = ? AND source IN {sources} ORDER BY rowid"
+        return [annotation_from_row(row) for row in self._rows(f"SELECT {ANNOTATION_COLUMNS} {chosen}", sha256)]
+
+    def features_of(self, sha256: str) -> list[Feature]:
+        """Return the features of one image and of its boxes, the image first."""
+        import numpy as np
+
+        rows = self._rows(
+            "SELECT annotation_id, model, data FROM features WHERE sha256 = ? "
+            "ORDER BY annotation_id IS NOT NULL, rowid",
+            sha256,
+        )
+        return [Feature(name, model, np.frombuffer(data, dtype="<f2")) for name, model, data in rows]
+
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self.path)
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        with translated(self.path):
+            return self._db.execute(sql, values).fetchall()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,155 @@
+"""What goes into labels.db and comes out of it, and how each thing is written as a row."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from .records import Annotation, Provenance
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+FileStatus = Literal["ok", "quarantined"]
+Labels = Literal["best", "machine", "human"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """What tells whether a file is still the one that was read.
+
+    Attributes:
+        path: absolute path as the file system has it (``os.fsencode``).
+        size: bytes.
+        mtime_ns: time of the last change in nanoseconds.
+    """
+
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """What labels.db knows about one file; ``sha256`` is None where it could not be read."""
+
+    size: int
+    mtime_ns: int
+    sha256: str | None
+    status: FileStatus
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feature:
+    """A pooled feature of an image or of one box.
+
+    Attributes:
+        annotation_id: the box; None for the whole image.
+        model: name and version of the encoder; features of different models cannot be compared.
+        vector: (dim,) float16.
+    """
+
+    annotation_id: str | None
+    model: str
+    vector: npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageOutcome:
+    """How one image ended in a run.
+
+    Attributes:
+        files: the files that hold these bytes.
+        sha256: identity of the image; None where the bytes could not be read, which needs ``quarantined``.
+        width: upright width in pixels; None for an image that could not be decoded.
+        height: upright height in pixels.
+        notes: remarks of the image gate.
+        status: ok or quarantined.
+        reason: why it is quarantined.
+        annotations: machine labels.
+        features: of the image and of its boxes.
+        drops: boxes that the filters dropped, by (reason, class name).
+        done_key: what the image was labelled with, or refused with; None says that this run did not label it.
+    """
+
+    files: tuple[FileStamp, ...]
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    notes: tuple[str, ...] = ()
+    status: FileStatus = "ok"
+    reason: str | None = None
+    annotations: tuple[Annotation, ...] = ()
+    features: tuple[Feature, ...] = ()
+    drops: Counter[tuple[str, str]] = field(default_factory=Counter)
+    done_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One use of a verb that writes; ``finished_at`` and ``summary`` are None where it was cut off.
+
+    Times are UTC in ISO 8601.
+    """
+
+    id: int
+    verb: str
+    started_at: str
+    finished_at: str | None
+    settings: Mapping[str, Any]
+    summary: Mapping[str, Any] | None
+
+
+ANNOTATION_COLUMNS = (
+    "id, sha256, class_name, x0, y0, x1, y1, rle, score, mask_score, source, prompt, model, annotator, parent_id, flags"
+)
+
+
+def annotation_to_row(annotation: Annotation) -> tuple[object, ...]:
+    """Return the values of ANNOTATION_COLUMNS."""
+    made = annotation.provenance
+    return (
+        annotation.id,
+        annotation.sha256,
+        annotation.class_name,
+        *(float(edge) for edge in annotation.box_xyxy),
+        None if annotation.rle is None else to_json(annotation.rle),
+        None if made.score is None else float(made.score),
+        None if made.mask_score is None else float(made.mask_score),
+        made.source,
+        made.prompt,
+        made.model,
+        made.annotator,
+        made.parent_id,
+        to_json(annotation.flags),
+    )
+
+
+def annotation_from_row(row: tuple[Any, ...]) -> Annotation:
+    """Return the annotation that ANNOTATION_COLUMNS describe."""
+    key, sha256, class_name, x0, y0, x1, y1, rle, score, mask_score, source, prompt, model, who, parent, flags = row
+    return Annotation(
+        id=key,
+        sha256=sha256,
+        class_name=class_name,
+        box_xyxy=(x0, y0, x1, y1),
+        provenance=Provenance(source, model, who, prompt, score, mask_score, parent),
+        rle=None if rle is None else json.loads(rle),
+        flags=tuple(json.loads(flags)),
+    )
+
+
+def shown_path(path: bytes) -> str:
+    """Return a path as valid text for people: NFC, bytes that are no UTF-8 as ``\\xNN``."""
+    return unicodedata.normalize("NFC", path.decode("utf-8", "backslashreplace"))
+
+
+def to_json(value: object) -> str:
+    """Return compact JSON; NaN and infinity raise ValueError."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

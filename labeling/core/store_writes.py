@@ -1,0 +1,92 @@
+"""The rows that the outcome of one image changes in labels.db; each function runs inside a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from .errors import StateError
+from .records import REVIEWED_STATES, Annotation
+from .store_rows import ANNOTATION_COLUMNS, ImageOutcome, annotation_to_row, shown_path, to_json
+
+_INSERT_ANNOTATION = (
+    f"INSERT INTO annotations ({ANNOTATION_COLUMNS}) VALUES ({', '.join('?' * len(ANNOTATION_COLUMNS.split(',')))})"
+)
+
+
+def write_outcome(db: sqlite3.Connection, outcome: ImageOutcome, run_id: int) -> None:
+    """Write one image, its files and, where it was labelled, its labels. See ``Store.commit_batch``."""
+    if outcome.sha256 is not None:
+        _write_image(db, outcome, outcome.sha256, run_id)
+    elif outcome.status != "quarantined":
+        raise StateError("an image without sha256 can only be quarantined")
+    for file in outcome.files:
+        db.execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                file.path,
+                shown_path(file.path),
+                file.size,
+                file.mtime_ns,
+                outcome.sha256,
+                outcome.status,
+                outcome.reason,
+            ),
+        )
+        db.execute("DELETE FROM skipped_files WHERE path_bytes = ?", (file.path,))
+
+
+def insert_annotations(db: sqlite3.Connection, annotations: Sequence[Annotation]) -> None:
+    """Add labels; sqlite3.IntegrityError for an unknown image or class, a box without area, or an id twice."""
+    db.executemany(_INSERT_ANNOTATION, [annotation_to_row(annotation) for annotation in annotations])
+
+
+def _write_image(db: sqlite3.Connection, outcome: ImageOutcome, sha256: str, run_id: int) -> None:
+    row = db.execute("SELECT state FROM images WHERE sha256 = ?", (sha256,)).fetchone()
+    state = row[0] if row else None
+    # Another file of a known image, or one that people have spoken about, changes nothing but the files.
+    known = outcome.status == "ok" and outcome.done_key is None and state not in (None, "quarantined")
+    if known or state in REVIEWED_STATES:
+        return
+    if outcome.status == "quarantined":
+        state = "quarantined"
+    elif outcome.done_key is not None:
+        state = "pushed" if state == "pushed" else "prelabelled"
+    else:
+        state = "new"
+    db.execute(
+        "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET width = excluded.width, "
+        "height = excluded.height, state = excluded.state, reason = excluded.reason, notes = excluded.notes",
+        (sha256, outcome.width, outcome.height, state, outcome.reason, to_json(outcome.notes)),
+    )
+    # Other files with the same bytes share the verdict.
+    db.execute(
+        "UPDATE files SET status = ?, reason = ? WHERE sha256 = ?", (outcome.status, outcome.reason, sha256)
+    )
+    if outcome.done_key is not None or outcome.status == "quarantined":
+        _delete_machine_labels(db, sha256)
+    if outcome.done_key is not None:
+        _insert_machine_labels(db, outcome, sha256)
+        db.execute("INSERT INTO labelled VALUES (?, ?, ?)", (sha256, outcome.done_key, run_id))
+
+
+def _delete_machine_labels(db: sqlite3.Connection, sha256: str) -> None:
+    db.execute("DELETE FROM annotations WHERE sha256 = ? AND source = 'teacher'", (sha256,))  # and their features
+    db.execute("DELETE FROM features WHERE sha256 = ? AND annotation_id IS NULL", (sha256,))
+    db.execute("DELETE FROM drops WHERE sha256 = ?", (sha256,))
+    db.execute("DELETE FROM labelled WHERE sha256 = ?", (sha256,))
+
+
+def _insert_machine_labels(db: sqlite3.Connection, outcome: ImageOutcome, sha256: str) -> None:
+    insert_annotations(db, outcome.annotations)
+    db.executemany(
+        "INSERT INTO features VALUES (?, ?, ?, ?, ?)",
+        [
+            (sha256, feature.annotation_id, feature.model, feature.vector.size, feature.vector.astype("<f2").tobytes())
+            for feature in outcome.features
+        ],
+    )
+    db.executemany(
+        "INSERT INTO drops VALUES (?, ?, ?, ?)",
+        [(sha256, reason, class_name, n) for (reason, class_name), n in sorted(outcome.drops.items())],
+    )

@@ -1,0 +1,263 @@
+"""One labelling job, from what the user asked for to labels.db: the steps behind `labelstill label`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from threading import Event
+
+from .core.config import FiltersConfig, ImagesConfig, ProjectConfig, TeacherConfig
+from .core.errors import InputError
+from .core.ontology import Ontology, load_ontology, parse_classes
+from .core.store import Store
+from .image_files import no_images_error, scan
+from .images import load
+from .label_run import Summary, batch_size, label_files, record_rejected
+from .planning import Plan, done_key, make_plan
+from .project import Project
+from .teachers import backends
+from .teachers.filters import FilterSettings
+from .teachers.teacher import Teacher, build_teacher
+
+_AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRequest:
+    """What the user asked for; None leaves a choice to project.yaml, and then to the default.
+
+    Attributes:
+        photos: folders and image files.
+        project: project folder; made where there is none.
+        classes: short form, ``a, b: prompt | prompt``.
+        ontology: file with the classes; not beside ``classes``.
+        batch: files per batch, or "auto".
+        limit: read at most this many files.
+        The others: see ``backends.TeacherSpec``.
+    """
+
+    photos: tuple[Path, ...]
+    project: Path = Path()
+    classes: str | None = None
+    ontology: Path | None = None
+    detector: str | None = None
+    weights: str | None = None
+    class_names: Path | None = None
+    segmenter: str | None = None
+    segmenter_weights: str | None = None
+    score: float | None = None
+    device: str | None = None
+    batch: str | None = None
+    limit: int | None = None
+    trust_weights: bool = False
+
+
+class LabelJob:
+    """A request whose every part was checked as far as possible without loading a model; nothing is written yet.
+
+    Raises (when made):
+        InputError: no image, no class, an unknown backend, a value out of range, a broken project.yaml.
+        BackendError: weights that are not on this machine.
+        StateError: the folder holds something else than a project.
+    """
+
+    def __init__(self, request: LabelRequest) -> None:
+        self.request = request
+        self.root = request.project.expanduser().resolve()
+        known = Project.exists(self.root)
+        config = Project.open(self.root).config if known else ProjectConfig(name=self.root.name or "project")
+        self.ontology = _ontology(request, config.ontology)
+        self.spec = _teacher_spec(request, config.teacher)
+        # A score in project.yaml stands behind a class's own threshold, one on the command line before it.
+        self._scored = _with_default_threshold(self.ontology, config.teacher.score)
+        self.scores = backends.effective_scores(self.spec, self._scored)
+        self.filters = FilterSettings(**config.filters.model_dump(include=set(FiltersConfig.model_fields)))
+        self.batch = _batch(request.batch or str(config.teacher.batch))
+        self._images = config.images
+        if request.limit is not None and request.limit < 1:
+            raise InputError(f"--limit is {request.limit}: expected a number of files, 1 or more")
+        made_here = [self.root / name for name in ("runs", "datasets", "exports", "reports")]
+        self.photos = scan(request.photos, follow_links=config.images.follow_links, exclude=made_here)
+        if not self.photos.files:
+            raise no_images_error(request.photos, self.photos)
+        backends.detector_weights(self.spec)
+        backends.segmenter_weights(self.spec)
+        if not known:
+            _check_writable(self.root)
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """The models, loaded when first asked for; an ontology that they cannot take is refused here."""
+        teacher = build_teacher(self.spec, self._scored, self.filters)
+        teacher.detect([])
+        return teacher
+
+    @contextlib.contextmanager
+    def open_project(self) -> Iterator[tuple[Project, Store]]:
+        """Hold the project for writing; a new one is made only after the teacher was loaded and took the classes."""
+        if not Project.exists(self.root):
+            _ = self.teacher
+            Project.create(self.root, self.ontology)
+        project = Project.open(self.root)
+        with project.lock(), project.open_store(create=True) as store:
+            store.check_classes(self.ontology)
+            yield project, store
+
+    def key(self, store: Store) -> str:
+        """Return what images are done for; weights that did not change are not hashed again."""
+        fingerprint = backends.teacher_fingerprint(self.spec, store.cached_hash)
+        return done_key(self.ontology, fingerprint, self.scores, self.filters)
+
+    def plan(self, store: Store) -> Plan:
+        """Compare the photos with labels.db."""
+        return make_plan(
+            self.photos,
+            store.known_files(),
+            store.done_keys(),
+            store.states(),
+            self.key(store),
+            inputs=self.request.photos,
+            limit=self.request.limit,
+            retry=store.recall(_GATE_KEY) not in (None, _gate(self._images)),
+        )
+
+    def run(
+        self, plan: Plan, project: Project, store: Store, stop: Event, on_batch: Callable[[Summary], None]
+    ) -> Summary:
+        """Label what the plan says, and write classes, labels and the run itself into the project.
+
+        Args:
+            plan: of this job.
+            project: from ``open_project``.
+            store: from ``open_project``.
+            stop: when set, the run ends after the batch at hand.
+            on_batch: called after each commit with the counts so far.
+        """
+        if plan.files:
+            _ = self.teacher  # before the classes are written, which could not be taken back
+        project.with_ontology(self.ontology, store)
+        store.record_skipped((os.fsencode(file.path), file.reason) for file in self.photos.skipped)
+        gate, gate_before = _gate(self._images), store.recall(_GATE_KEY)
+        if gate_before is None:
+            store.remember(_GATE_KEY, gate)
+        summary = Summary()
+        if plan.files or plan.rejected:
+            run_id = store.start_run("label", self._settings())
+            record_rejected(store, plan, run_id)
+            if plan.files:
+                summary = self._label(plan, store, run_id, stop, on_batch)
+            store.finish_run(run_id, summary.as_dict())
+        if gate_before not in (None, gate) and not summary.stopped and self.request.limit is None:
+            store.remember(_GATE_KEY, gate)
+        return summary
+
+    def _label(
+        self, plan: Plan, store: Store, run_id: int, stop: Event, on_batch: Callable[[Summary], None]
+    ) -> Summary:
+        device = _device(self.spec.device)
+        memory = f"batch of {self.teacher.model} on {device}"
+        return label_files(
+            store,
+            plan,
+            self.teacher,
+            partial(load, **self._images.model_dump(include={"max_pixels", "background", "accept_truncated"})),
+            key=self.key(store),
+            run_id=run_id,
+            batch=self.batch or batch_size(store, memory, device),
+            batch_memory=memory,
+            stop=stop,
+            on_batch=on_batch,
+        )
+
+    def _settings(self) -> dict[str, object]:
+        spec = {name: value for name, value in asdict(self.spec).items() if value is not None}
+        return {
+            "photos": [os.fsencode(path).decode("utf-8", "backslashreplace") for path in self.request.photos],
+            "classes": list(self.ontology.names),
+            "teacher": {**spec, "class_names": str(self.spec.class_names)} if self.spec.class_names else spec,
+            "scores": list(self.scores),
+            "filters": asdict(self.filters),
+        }
+
+
+_GATE_KEY = "image gate"
+
+
+def _gate(images: ImagesConfig) -> str:
+    """Return what decides whether a file is a usable image; when it changes, quarantined files get another chance."""
+    return json.dumps([images.model_dump(), importlib.util.find_spec("pillow_heif") is not None])
+
+
+def _ontology(request: LabelRequest, known: Ontology | None) -> Ontology:
+    if request.classes is not None and request.ontology is not None:
+        raise InputError("expected --classes or --ontology, got both: leave one out")
+    given = parse_classes(request.classes) if request.classes is not None else None
+    given = load_ontology(request.ontology) if request.ontology is not None else given
+    if known is not None and given is not None:
+        return known.extended_with(given)
+    ontology = given or known
+    if ontology is None:
+        raise InputError("nothing to look for: add --classes 'forklift, pallet: wooden pallet | plastic pallet'")
+    return ontology
+
+
+def _teacher_spec(request: LabelRequest, config: TeacherConfig) -> backends.TeacherSpec:
+    """Put the command line over project.yaml; weights there belong to the detector and segmenter named there."""
+    detector = request.detector or config.detector
+    segmenter = request.segmenter or config.segmenter
+    own = config if detector == config.detector else TeacherConfig()
+    class_names = request.class_names or (Path(own.class_names) if own.class_names else None)
+    spec = backends.TeacherSpec(
+        detector=detector,
+        weights=request.weights or own.weights,
+        class_names=class_names,
+        segmenter=segmenter,
+        segmenter_weights=request.segmenter_weights
+        or (config.segmenter_weights if segmenter == config.segmenter else None),
+        score=request.score,
+        device=request.device or config.device,
+        trust_weights=request.trust_weights,
+    )
+    backends.detector_backend(spec)
+    backends.segmenter_backend(spec)
+    if class_names is not None and not class_names.is_file():
+        raise InputError(f"--class-names {class_names}: expected a file with one class name per line, there is none")
+    return spec
+
+
+def _with_default_threshold(ontology: Ontology, score: float | None) -> Ontology:
+    if score is None:
+        return ontology
+    return Ontology(
+        tuple(replace(entry, threshold=score) if entry.threshold is None else entry for entry in ontology.classes)
+    )
+
+
+def _batch(text: str) -> int | None:
+    if text == _AUTO:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise InputError(f"--batch is {text!r}: expected auto or a number of images, 1 or more")
+    return int(text)
+
+
+def _device(requested: str) -> str:
+    """Return "cpu" or "cuda" for a teacher that is loaded; one that did not load torch is on the CPU."""
+    if "torch" not in sys.modules:
+        return "cpu"
+    from .teachers.device import pick_device
+
+    return pick_device(requested).type
+
+
+def _check_writable(root: Path) -> None:
+    folder = next(parent for parent in (root, *root.parents) if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{root}: the project folder cannot be made, {folder} cannot be written to: name another one")

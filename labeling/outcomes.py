@@ -1,0 +1,91 @@
+"""What a teacher says about one image, as the records that rest in labels.db."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from .core.records import Annotation, Provenance, Source
+from .core.store import Feature, FileStamp, ImageOutcome
+from .images import LoadedImage
+from .teachers.teacher import Labelled
+
+
+def labelled_outcome(
+    stamp: FileStamp, image: LoadedImage, labelled: Labelled, names: tuple[str, ...], model: str, done_key: str
+) -> ImageOutcome:
+    """Return the outcome of an image that the teacher has seen.
+
+    Args:
+        stamp: the file.
+        image: the image.
+        labelled: the teacher's answer.
+        names: class names in the order of the ontology.
+        model: name of the teacher, for the provenance.
+        done_key: what the image is done for.
+    """
+    rows = labelled.detections
+    annotations = tuple(_annotation(image.sha256, index, rows, names, model) for index in range(len(rows)))
+    features = []
+    if labelled.image_feature is not None:
+        features.append(Feature(None, model, labelled.image_feature))
+    if "feature" in rows.data:
+        vectors = zip(annotations, rows.data["feature"], strict=True)
+        features += [Feature(annotation.id, model, vector) for annotation, vector in vectors]
+    height, width = image.pixels.shape[:2]
+    return ImageOutcome(
+        files=(stamp,),
+        sha256=image.sha256,
+        width=width,
+        height=height,
+        notes=image.notes,
+        annotations=annotations,
+        features=tuple(features),
+        drops=labelled.drops,
+        done_key=done_key,
+    )
+
+
+def known_outcome(stamp: FileStamp, image: LoadedImage) -> ImageOutcome:
+    """Return the outcome of a file whose image has its labels already: one more path."""
+    height, width = image.pixels.shape[:2]
+    return ImageOutcome((stamp,), image.sha256, width, height, image.notes)
+
+
+def quarantined_outcome(stamp: FileStamp, reason: str, sha256: str | None, image: LoadedImage | None) -> ImageOutcome:
+    """Return the outcome of a file that could not be read, or of an image on which the teacher failed."""
+    height, width = image.pixels.shape[:2] if image is not None else (None, None)
+    notes = image.notes if image is not None else ()
+    return ImageOutcome((stamp,), sha256, width, height, notes, status="quarantined", reason=reason)
+
+
+def annotation_id(
+    sha256: str, source: Source, model: str, class_name: str, prompt: str | None, box_xyxy: tuple[float, ...], index: int
+) -> str:
+    """Return 32 hex digits that the same content always gets; ``index`` is the place among the image's labels."""
+    box = [round(edge, 2) for edge in box_xyxy]
+    content = json.dumps([sha256, source, model, class_name, prompt, box, index])
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _annotation(sha256: str, index: int, rows: Any, names: tuple[str, ...], model: str) -> Annotation:
+    x0, y0, x1, y1 = (float(edge) for edge in rows.xyxy[index])
+    class_name = names[int(rows.class_id[index])]
+    prompt, mask_score = rows.data["prompt"][index], float(rows.data["mask_score"][index])
+    return Annotation(
+        id=annotation_id(sha256, "teacher", model, class_name, prompt, (x0, y0, x1, y1), index),
+        sha256=sha256,
+        class_name=class_name,
+        box_xyxy=(x0, y0, x1, y1),
+        provenance=Provenance(
+            source="teacher",
+            model=model,
+            prompt=prompt,
+            score=float(rows.confidence[index]),
+            mask_score=None if math.isnan(mask_score) else mask_score,
+        ),
+        rle=rows.data["rle"][index],
+        flags=tuple(rows.data["flags"][index]),
+    )

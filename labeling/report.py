@@ -1,0 +1,151 @@
+"""The report of a project: one HTML file that needs no network, with pictures, counts and doubts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from . import report_words as words
+from .core.errors import InputError
+from .core.ontology import Ontology
+from .core.records import Annotation, ImageRecord
+from .core.store import Store
+from .findings import Findings, collect
+from .images import LoadedImage
+from .pictures import FRAME_WH, Picture, picture, window_around
+
+SHEET_SIZE = 60
+UNSURE_SIZE = 24
+
+Load = Callable[[Path], LoadedImage]
+"""Decodes one file; raises InputError where it is no usable image."""
+
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+_MOST_ROWS = 200
+_MOST_RUNS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """One picture of a contact sheet with its texts."""
+
+    picture: Picture
+    name: str
+    caption: str
+    label: str
+
+
+def render(store: Store, ontology: Ontology, project: Path, load: Load) -> tuple[str, Findings]:
+    """Return the HTML and what it says. Photos are decoded one at a time; the sources are only read.
+
+    Args:
+        store: of the project.
+        ontology: of the project.
+        project: its folder, for its name and for the commands that are suggested.
+        load: decodes a photo.
+    """
+    labelled = (
+        (image, store.annotations_of(image.sha256, "best"))
+        for image in store.iter_images("best")
+        if image.sha256 is not None
+    )
+    found = collect(labelled, ontology.names, SHEET_SIZE, UNSURE_SIZE)
+    counts = store.counts()
+    ids = {name: i for i, name in enumerate(ontology.names)}
+    vanished: dict[str, str] = {}
+    sheet = list(_sheet(store, found, ids, load, vanished))
+    unsure = list(_unsure(store, found, ids, load, vanished))
+    drops = store.drop_counts()
+    text = _environment().from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        project=project.resolve().name,
+        made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+        version=metadata.version("labelstill"),
+        headline=words.headline(found),
+        tiles=words.tiles(found, counts),
+        notes=words.notes(found, counts),
+        classes=words.class_rows(found, ontology),
+        frame=FRAME_WH,
+        sheet=sheet,
+        sheet_hint=words.sheet_hint(len(sheet), found.images),
+        unsure=unsure,
+        quarantined=counts["quarantined"][:_MOST_ROWS],
+        quarantined_count=len(counts["quarantined"]),
+        vanished=[{"path": path, "reason": reason} for path, reason in sorted(vanished.items())],
+        dropped=words.drop_rows(drops),
+        dropped_count=drops.total(),
+        copies=found.copies,
+        skipped=counts["skipped_files"],
+        teacher=words.teacher_rows(store.runs()),
+        runs=[words.run_row(run) for run in reversed(store.runs()[-_MOST_RUNS:])],
+        next_steps=words.next_steps(project, found),
+    )  # fmt: skip
+    return text, found
+
+
+def _environment() -> Environment:
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment.filters["number"] = lambda value: f"{value:,}"
+    environment.filters["csp_hash"] = lambda css: (
+        "sha256-" + base64.b64encode(hashlib.sha256(str(css).encode()).digest()).decode("ascii")
+    )
+    return environment
+
+
+def _sheet(
+    store: Store, found: Findings, ids: Mapping[str, int], load: Load, vanished: dict[str, str]
+) -> Iterator[_Shown]:
+    for image in found.sample:
+        loaded = _load(store, image, load, vanished)
+        if loaded is not None:
+            objects = store.annotations_of(loaded.sha256, "best")
+            said = words.counted(len(objects), "object")
+            if image.state in ("reviewed", "reviewed-empty"):
+                said += ", reviewed"
+            name = _base_name(image)
+            yield _Shown(picture(loaded.pixels, objects, ids), name, said, f"{name}: {said}")
+
+
+def _unsure(
+    store: Store, found: Findings, ids: Mapping[str, int], load: Load, vanished: dict[str, str]
+) -> Iterator[_Shown]:
+    for image, annotation in found.unsure:
+        loaded = _load(store, image, load, vanished)
+        if loaded is not None:
+            height, width = loaded.pixels.shape[:2]
+            window = window_around(annotation.box_xyxy, (width, height))
+            said = f"{annotation.class_name}, score {annotation.provenance.score:.2f}"
+            name = _base_name(image)
+            yield _Shown(
+                picture(loaded.pixels, [annotation], ids, window), name, _prompt(annotation), f"{name}: {said}"
+            )
+
+
+def _load(store: Store, image: ImageRecord, load: Load, vanished: dict[str, str]) -> LoadedImage | None:
+    """Decode the first file that still holds the image; where none does, that is noted."""
+    said = ""
+    for path in store.files_of(image.sha256 or ""):
+        try:
+            loaded = load(path)
+        except InputError as error:
+            said = said or str(error)
+            continue
+        if loaded.sha256 == image.sha256:
+            return loaded
+        said = said or "changed: the file holds another image now"
+    vanished[image.paths[0]] = said
+    return None
+
+
+def _prompt(annotation: Annotation) -> str:
+    return f"prompt: {annotation.provenance.prompt}" if annotation.provenance.prompt else annotation.class_name
+
+
+def _base_name(image: ImageRecord) -> str:
+    return image.paths[0].rsplit("/", 1)[-1]

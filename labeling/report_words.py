@@ -1,0 +1,199 @@
+"""The words and rows of a report: findings and counts in, plain values for the template out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .core.ontology import Ontology
+from .core.store import Run
+from .findings import Findings
+from .pictures import class_colour
+from .teachers.backends import DETECTORS, SEGMENTERS
+
+_TELLING = 5
+"""So many boxes of a class make its median worth a sentence."""
+
+_BINS = 20
+_HIST_WH = (220.0, 38.0)
+"""Width of a histogram and height of its highest bar, in units of the template's drawing."""
+
+
+_DROPPED = {
+    "score": "score too low",
+    "nms": "same object found twice",
+    "min_area": "too small",
+    "outside": "outside the photo",
+    "not_finite": "not a number",
+    "inverted": "turned inside out",
+}
+
+
+def drop_rows(drops: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+    """Return why boxes were dropped, the most frequent first."""
+    ordered = sorted(drops.items(), key=lambda row: (-row[1], row[0]))
+    return [
+        {"reason": _DROPPED.get(reason, reason.replace("_", " ")), "class_name": name, "count": number}
+        for (reason, name), number in ordered
+    ]
+
+
+def headline(found: Findings) -> str:
+    """Return the one sentence that sums the project up."""
+    if not found.images:
+        return "Nothing is labelled yet."
+    seen = sum(row.objects > 0 for row in found.classes.values())
+    classes = f"{seen} class" if seen == 1 else f"{seen:,} classes"
+    return f"{counted(found.objects, 'object')} of {classes} on {counted(found.images, 'photo')}."
+
+
+def tiles(found: Findings, counts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the figures at the top, each with what it counts."""
+    seen = sum(row.objects > 0 for row in found.classes.values())
+    rows = [
+        (f"{found.images:,}", "photos labelled"),
+        (f"{found.objects:,}", "objects found"),
+        (f"{seen} of {len(found.classes)}", "classes found"),
+        (f"{found.empty:,}", "photos without objects"),
+        (f"{len(counts['quarantined']):,}", "files that could not be used"),
+        (f"{found.reviewed:,}", "photos reviewed by people"),
+    ]
+    return [{"value": value, "label": label} for value, label in rows]
+
+
+def notes(found: Findings, counts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Say in plain words what deserves a look, the most telling first."""
+    look = []
+    nothing = [name for name, row in found.classes.items() if not row.objects]
+    if found.images and nothing:
+        names = ", ".join(nothing[:8]) + (f" and {len(nothing) - 8} more" if len(nothing) > 8 else "")
+        look.append(f"Nothing was found of: {names}. Other prompts may help; a class can have several.")
+    scored = [(row.median, name, row.scores.total()) for name, row in found.classes.items() if row.median is not None]
+    telling = [one for one in scored if one[2] >= _TELLING]
+    if len(telling) > 1:
+        median, name, number = min(telling)
+        look.append(f"The detector is least sure of {name}: half of its {number:,} boxes score {median:.2f} or less.")
+    if found.empty:
+        be = "is" if found.empty == 1 else "are"
+        share = f"{counted(found.empty, 'photo')} of {found.images:,} {be}"
+        look.append(f"{share} without any object. That is right where they show none; otherwise a prompt is missing.")
+    if found.flags["full_image"]:
+        be = "is" if found.flags["full_image"] == 1 else "are"
+        boxes = counted(found.flags["full_image"], "box")
+        look.append(f"{boxes} {be} nearly as large as the whole photo: often an answer to the scene, not to an object.")
+    if counts["quarantined"]:
+        look.append(f"{counted(len(counts['quarantined']), 'file')} could not be used; the reasons are under Left out.")
+    waiting = counts["images"].get("new", 0)
+    if waiting:
+        be = "is" if waiting == 1 else "are"
+        look.append(f"{counted(waiting, 'photo')} {be} not labelled yet: the same label command continues.")
+    if look or not found.images:
+        return [{"text": text, "look": True} for text in look]
+    return [{"text": "Every class was found and every photo could be read.", "look": False}]
+
+
+def class_rows(found: Findings, ontology: Ontology) -> list[dict[str, Any]]:
+    """Return one row per class: counts, share of the most frequent class in percent, and its histogram."""
+    most = max((row.objects for row in found.classes.values()), default=0)
+    rows = []
+    for class_id, entry in enumerate(ontology.classes):
+        row = found.classes[entry.name]
+        prompts = [prompt for prompt in entry.prompts if prompt != entry.name]
+        rows.append(
+            {
+                "name": entry.name,
+                "prompts": " · ".join(prompts),
+                "colour": class_colour(class_id),
+                "objects": row.objects,
+                "images": row.images,
+                "share": 100 * row.objects / most if most else 0.0,
+                "median": "" if row.median is None else f"{row.median:.2f}",
+                "floor": None if row.lowest is None else round(row.lowest * _HIST_WH[0], 1),
+                "bars": _bars(row.histogram(_BINS)),
+            }
+        )
+    return rows
+
+
+def _bars(histogram: Sequence[int]) -> list[dict[str, Any]]:
+    """Return one rectangle per bin that is not empty, the tallest as high as the drawing."""
+    step, most = _HIST_WH[0] / len(histogram), max(histogram)
+    bars = []
+    for i, number in enumerate(histogram):
+        if number:
+            height = max(1.5, _HIST_WH[1] * number / most)
+            title = f"{i / len(histogram):.2f} to {(i + 1) / len(histogram):.2f}: {number:,}"
+            y = round(_HIST_WH[1] - height, 1)
+            bars.append({"x": i * step + 0.5, "y": y, "width": step - 1, "height": round(height, 1), "title": title})
+    return bars
+
+
+def teacher_rows(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return what the last labelling run was given, with the licences of its models."""
+    settings = next((run.settings for run in reversed(runs) if run.verb == "label"), None)
+    if settings is None:
+        return []
+    rows = []
+    for key, value in settings.items():
+        if value not in (None, ""):
+            rows.append((key.replace("_", " "), _plain(value)))
+        table = {"detector": DETECTORS, "segmenter": SEGMENTERS}.get(key, {})
+        if value in table:
+            rows.append((f"licence of the {key}", f"{table[value].licence} (backend {value} and its default weights)"))
+    return rows
+
+
+def run_row(run: Run) -> dict[str, str]:
+    """Return one row of the table of runs."""
+    took = "stopped early"
+    if run.finished_at is not None:
+        seconds = (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()
+        took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    did = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in (run.summary or {}).items())
+    return {"started": run.started_at[:19].replace("T", " "), "verb": run.verb, "took": took, "did": did}
+
+
+def next_steps(project: Path, found: Findings) -> list[dict[str, str]]:
+    """Return what to do next, each with a command to type."""
+    folder = shlex.quote(str(project))
+    if not found.images:
+        return [{"text": "Label some photos:", "command": f"labelstill label PHOTOS --project {folder}"}]
+    out = shlex.quote(str(project / "exports" / "yolo"))
+    return [
+        {
+            "text": "If a class is missed or mixed up, give it more prompts in project.yaml and label again: "
+            "only what changes is done anew, and what people have reviewed stays.",
+            "command": f"labelstill label PHOTOS --project {folder}",
+        },
+        {
+            "text": "If the labels are good enough to train on, write them in the form that your trainer reads (yolo, "
+            "yolo-seg or coco):",
+            "command": f"labelstill convert --project {folder} --to yolo --out {out}",
+        },
+    ]
+
+
+def sheet_hint(shown: int, images: int) -> str:
+    """Say which photos the contact sheet shows."""
+    if not images:
+        return "No photo is labelled yet."
+    if shown == images:
+        return "Every photo."
+    return f"{shown} of {images:,} photos, taken in turn from every class and from the photos without objects."
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural."""
+    plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(one) for one in value) or "none"
+    return f"{value:,}" if type(value) is int else str(value)

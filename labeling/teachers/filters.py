@@ -1,0 +1,102 @@
+"""Filters between a detector and the labels: each one says what it dropped and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.geometry import area, clip_boxes
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+#: Remark on a box that covers nearly the whole image: often a detector's answer to "the scene", so people should look.
+FULL_IMAGE = "full_image"
+
+Drops = Counter[tuple[str, str]]
+"""How many boxes were dropped, by (reason, class name)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSettings:
+    """Settings of the filters.
+
+    Attributes:
+        nms_iou: IoU above which the lower-scored of two boxes of one class is dropped.
+        class_agnostic_nms: whether boxes of different classes suppress each other too.
+        min_area_px: smallest area kept, in square pixels of the upright image, after clipping.
+        full_image_share: share of the image's area from which on a box is flagged, in (0, 1].
+    """
+
+    nms_iou: float = 0.7
+    class_agnostic_nms: bool = False
+    min_area_px: float = 4.0
+    full_image_share: float = 0.95
+
+
+def apply(
+    detections: sv.Detections,
+    size_wh: tuple[int, int],
+    names: Sequence[str],
+    scores: Sequence[float],
+    settings: FilterSettings,
+) -> tuple[sv.Detections, Drops]:
+    """Return the detections worth keeping, best first, and what was dropped.
+
+    In this order: boxes with NaN or infinite numbers (``not_finite``), boxes turned inside out (``inverted``), scores
+    below the class's own (``score``); then boxes are clipped to the image; boxes without area inside the image
+    (``outside``), boxes below the smallest area (``min_area``), and what non-maximum suppression finds twice, across
+    the prompts of a class (``nms``). The prompt of the box that stays is the one that won. Boxes that cover nearly the
+    whole image are flagged in ``data["flags"]``, not dropped.
+
+    Args:
+        detections: ``confidence``, ``class_id`` and ``data["prompt"]`` set; rows of ``data`` stay aligned.
+        size_wh: width and height of the image in pixels.
+        names: class names in the order of the ontology.
+        scores: smallest score kept, one per class.
+        settings: see FilterSettings.
+    """
+    drops: Drops = Counter()
+
+    def keep(rows: npt.NDArray[np.bool_], reason: str) -> sv.Detections:
+        drops.update((reason, names[class_id]) for class_id in detections.class_id[~rows])
+        return detections[rows]
+
+    detections = keep(np.isfinite(detections.xyxy).all(axis=1) & np.isfinite(detections.confidence), "not_finite")
+    # Equal confidences keep the detector's order, so the same boxes give the same labels.
+    detections = detections[np.argsort(-detections.confidence, kind="stable")]
+    x0, y0, x1, y1 = detections.xyxy.T
+    detections = keep((x1 >= x0) & (y1 >= y0), "inverted")
+    detections = keep(detections.confidence >= np.asarray(scores, dtype=np.float32)[detections.class_id], "score")
+
+    width, height = size_wh
+    detections.xyxy = clip_boxes(detections.xyxy, size_wh).astype(np.float32)
+    detections = keep(area(detections.xyxy) > 0, "outside")
+    detections = keep(area(detections.xyxy) >= settings.min_area_px, "min_area")
+    detections = keep(_first_of_its_kind(detections, settings), "nms")
+
+    full = area(detections.xyxy) >= settings.full_image_share * width * height
+    flags = np.empty(len(detections), dtype=object)
+    for row, is_full in enumerate(full):
+        flags[row] = (FULL_IMAGE,) if is_full else ()
+    detections.data["flags"] = flags
+    return detections, drops
+
+
+def _first_of_its_kind(detections: sv.Detections, settings: FilterSettings) -> npt.NDArray[np.bool_]:
+    """Say which rows survive non-maximum suppression; the rows come best first."""
+    from supervision import box_non_max_suppression
+
+    kept = np.zeros(len(detections), dtype=bool)
+    groups = np.zeros(len(detections)) if settings.class_agnostic_nms else detections.class_id
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        # Ranks in place of scores: equal scores would be suppressed in an order that depends on the sort.
+        ranks = np.arange(len(rows), 0, -1)
+        kept[rows] = box_non_max_suppression(np.column_stack([detections.xyxy[rows], ranks]), settings.nms_iou)
+    return kept

@@ -1,0 +1,144 @@
+"""Train the bundled SAM 2: box prompts, exact masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
+from transformers.models.sam2.configuration_sam2 import Sam2MaskDecoderConfig, Sam2PromptEncoderConfig
+
+from .loop import train
+from .shards import SEGMENTER_SHARDS, SEGMENTER_SIDE, shard_path
+
+IMAGES = 12_000
+BATCH = 4
+BOXES = 4
+_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+def build() -> Sam2Model:
+    """Return a model with random weights; its masks come at half the resolution of its input."""
+    width = [16, 32, 64, 96]
+    return Sam2Model(
+        Sam2Config(
+            vision_config=Sam2VisionConfig(
+                backbone_config=Sam2HieraDetConfig(
+                    hidden_size=width[0],
+                    image_size=[SEGMENTER_SIDE, SEGMENTER_SIDE],
+                    patch_kernel_size=[3, 3],
+                    patch_stride=[2, 2],
+                    patch_padding=[1, 1],
+                    blocks_per_stage=[1, 1, 2, 1],
+                    embed_dim_per_stage=width,
+                    num_attention_heads_per_stage=[1, 2, 4, 6],
+                    window_size_per_stage=[8, 4, 8, 6],
+                    global_attention_blocks=[3],
+                ),
+                backbone_channel_list=width[::-1],
+                backbone_feature_sizes=[[SEGMENTER_SIDE // stride] * 2 for stride in (2, 4, 8)],
+                fpn_hidden_size=64,
+            ),
+            prompt_encoder_config=Sam2PromptEncoderConfig(hidden_size=64, image_size=SEGMENTER_SIDE, patch_size=8),
+            mask_decoder_config=Sam2MaskDecoderConfig(
+                hidden_size=64,
+                mlp_dim=128,
+                num_attention_heads=4,
+                num_multimask_outputs=1,
+                iou_head_hidden_dim=64,
+                dynamic_multimask_via_stability=False,
+            ),
+        )
+    )
+
+
+def batches(cache: Path, seed: int, first_step: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield pixels (n, 3, s, s), boxes (n, k, 4) in input pixels, and masks (n, k, s / 2, s / 2) in [0, 1]."""
+    loaded = {}
+    for index in range(SEGMENTER_SHARDS):
+        with np.load(shard_path(cache, index), allow_pickle=False) as data:
+            loaded[index] = (data["large"], data["ids"])
+    for step in range(first_step, steps):
+        rng = np.random.default_rng([seed, step])
+        pixels, boxes, masks = [], [], []
+        while len(pixels) < BATCH:
+            pictures, ids = loaded[int(rng.integers(SEGMENTER_SHARDS))]
+            which = int(rng.integers(len(pictures)))
+            flip = rng.random() < 0.5
+            picture, numbered = pictures[which], ids[which]
+            if flip:
+                picture, numbered = picture[:, ::-1], numbered[:, ::-1]
+            count = int(numbered.max())
+            chosen = rng.permutation(count)[:BOXES] if count >= BOXES else rng.integers(0, count, BOXES)
+            exact = np.stack([numbered == number + 1 for number in chosen])
+            gain = float(rng.uniform(0.8, 1.2))
+            pixel = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float().div_(255.0)
+            pixels.append(((pixel * gain).clamp_(0, 1) - _MEAN) / _STD)
+            boxes.append(_loose_boxes(rng, exact))
+            masks.append(
+                torch.nn.functional.interpolate(
+                    torch.from_numpy(exact)[None].float(), size=(SEGMENTER_SIDE // 2,) * 2, mode="bilinear",
+                    antialias=True,
+                )[0]
+            )
+        yield torch.stack(pixels), torch.stack(boxes), torch.stack(masks)
+
+
+def _loose_boxes(rng: np.random.Generator, masks: np.ndarray) -> Tensor:
+    """Return the masks' boxes in input pixels, shifted about as a detector would."""
+    height, width = masks.shape[1:]
+    boxes = []
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+        sides = np.tile(box[2:] - box[:2], 2)
+        boxes.append((box + rng.normal(0, 0.03, 4) * sides) / (width, height, width, height) * SEGMENTER_SIDE)
+    return torch.from_numpy(np.clip(np.stack(boxes), 0, SEGMENTER_SIDE)).float()
+
+
+def mask_loss(outputs: object, masks: Tensor) -> Tensor:
+    """Return 5 × focal-weighted cross-entropy + dice + the squared error of the model's own IoU estimate."""
+    logits = outputs.pred_masks[:, :, 0]
+    chance = logits.sigmoid()
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    focal = ((chance - masks).abs() * entropy).sum((-1, -2)) / masks.sum((-1, -2)).clamp(min=16.0)
+    dice = 1 - (2 * (chance * masks).sum((-1, -2)) + 1) / (chance.sum((-1, -2)) + masks.sum((-1, -2)) + 1)
+    with torch.no_grad():
+        seen, true = logits > 0, masks > 0.5
+        iou = (seen & true).sum((-1, -2)) / (seen | true).sum((-1, -2)).clamp(min=1)
+    estimate = (outputs.iou_scores[:, :, 0] - iou).square()
+    return (5 * focal + dice + estimate).mean()
+
+
+def run(work: Path, seed: int, share: float) -> None:
+    """Train the segmenter."""
+    torch.manual_seed(seed)
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    torch.backends.mkldnn.conv.fp32_precision = "bf16"
+    model = build()
+    steps = int(IMAGES * share) // BATCH
+    recent: list[float] = []
+
+    def loss_of(batch: object) -> Tensor:
+        pixels, boxes, masks = batch
+        outputs = model(pixel_values=pixels, input_boxes=boxes, multimask_output=False)
+        with torch.no_grad():
+            seen, true = outputs.pred_masks[:, :, 0] > 0, masks > 0.5
+            recent.append(float(((seen & true).sum((-1, -2)) / (seen | true).sum((-1, -2)).clamp(min=1)).mean()))
+        return mask_loss(outputs, masks)
+
+    train(
+        "segmenter",
+        model,
+        [{"params": list(model.parameters()), "lr": 1e-3}],
+        lambda first: batches(work / "scenes", seed, first, steps),
+        loss_of,
+        steps,
+        work,
+        evaluate=lambda: f"training mask IoU {np.mean(recent[-250:]):.3f}",
+        every=250,
+    )

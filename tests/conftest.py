@@ -1,0 +1,56 @@
+"""What every test may rely on: importable helpers, no way out to the network, no skips where none are allowed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# `python -m pytest` has the root on its path, `pytest` alone has not; tests import their helpers as tests.<name>.
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+# Read by the libraries when they are imported, hence here and not in a fixture.
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", YOLO_OFFLINE="1", YOLO_AUTOINSTALL="false")
+
+_REQUIRE_ALL = os.environ.get("LABELSTILL_REQUIRE_ALL") == "1"
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and not str(address[0]).startswith(_LOOPBACK):
+            raise AssertionError(f"a test tried to reach {address!r}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    del item
+    report = yield
+    return _without_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report = yield
+    return _without_skip(report)
+
+
+def _without_skip(report: Any) -> Any:
+    """With LABELSTILL_REQUIRE_ALL=1 a test that did not run is a test that failed."""
+    if _REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"LABELSTILL_REQUIRE_ALL=1 forbids skips; skipped because: {report.longrepr}"
+    return report
