@@ -1,0 +1,1 @@
+"""From a student to an edge device: nothing is built here yet."""

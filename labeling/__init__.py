@@ -1,0 +1,1 @@
+"""Prompts and photos in, labels in labels.db out."""

@@ -7,6 +7,7 @@ Exit codes: 0 ok, 1 could not finish (usage errors too), 2 finished with quarant
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -47,6 +48,9 @@ def guarded(function: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
     With ``--json`` among the arguments a failure is also ``{"error": …}`` on stdout. LABELSTILL_DEBUG=1 adds the
     traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end a run
     try:
         with _terminable():
             code = function(arguments)

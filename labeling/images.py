@@ -16,15 +16,10 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageColor
 
 from .core.errors import InputError, MissingExtraError
-from .image_files import FoundFile, Rejected, Scan, Skipped, scan
 from .image_formats import FORMAT_OF_SUFFIX, HEAD_BYTES, SUPPORTED, ends_early, reader, sniff, suffix_of
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
-
-__all__ = [
-    "FoundFile", "ImageRejected", "LoadedImage", "Rejected", "Scan", "Skipped", "decode", "load", "read", "scan",
-]  # fmt: skip
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -172,7 +167,10 @@ def _broken(error: Exception, data: bytes, image_format: str) -> ImageRejected:
     text = " ".join(str(error).split())[:200] or type(error).__name__
     cut = any(sign in text.lower() for sign in ("truncated", "end of file")) or ends_early(data, image_format)
     if cut:
-        return ImageRejected("truncated", f"the {image_format} ends early ({text}); images.accept_truncated takes some")
+        advice = "copy it again from where it came"
+        if image_format in ("JPEG", *_KEEPS_FIRST_ROWS):
+            advice += ", or set images.accept_truncated to use what there is"
+        return ImageRejected("truncated", f"the {image_format} ends early ({text}); {advice}")
     return ImageRejected("unreadable", f"the {image_format} is damaged: {text}")
 
 

@@ -142,7 +142,8 @@ class LabelJob:
         """
         if plan.files:
             _ = self.teacher  # before the classes are written, which could not be taken back
-        project.with_ontology(self.ontology, store)
+        if plan.files or project.config.ontology != self.ontology:
+            project.with_ontology(self.ontology, store)
         store.record_skipped((os.fsencode(file.path), file.reason) for file in self.photos.skipped)
         gate, gate_before = _gate(self._images), store.recall(_GATE_KEY)
         if gate_before is None:

@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from .core.records import Annotation, Provenance, Source
+from .core.records import Annotation, Provenance
 from .core.store import Feature, FileStamp, ImageOutcome
 from .images import LoadedImage
 from .teachers.teacher import Labelled
@@ -61,21 +61,14 @@ def quarantined_outcome(stamp: FileStamp, reason: str, sha256: str | None, image
     return ImageOutcome((stamp,), sha256, width, height, notes, status="quarantined", reason=reason)
 
 
-def annotation_id(
-    sha256: str, source: Source, model: str, class_name: str, prompt: str | None, box_xyxy: tuple[float, ...], index: int
-) -> str:
-    """Return 32 hex digits that the same content always gets; ``index`` is the place among the image's labels."""
-    box = [round(edge, 2) for edge in box_xyxy]
-    content = json.dumps([sha256, source, model, class_name, prompt, box, index])
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
-
-
 def _annotation(sha256: str, index: int, rows: Any, names: tuple[str, ...], model: str) -> Annotation:
     x0, y0, x1, y1 = (float(edge) for edge in rows.xyxy[index])
     class_name = names[int(rows.class_id[index])]
-    prompt, mask_score = rows.data["prompt"][index], float(rows.data["mask_score"][index])
+    prompt, mask_score = str(rows.data["prompt"][index]), float(rows.data["mask_score"][index])
+    # No time and no run in the id: the same content always gets the same one.
+    content = [sha256, "teacher", model, class_name, prompt, [round(edge, 2) for edge in (x0, y0, x1, y1)], index]
     return Annotation(
-        id=annotation_id(sha256, "teacher", model, class_name, prompt, (x0, y0, x1, y1), index),
+        id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32],
         sha256=sha256,
         class_name=class_name,
         box_xyxy=(x0, y0, x1, y1),

@@ -62,7 +62,7 @@ def render(store: Store, ontology: Ontology, project: Path, load: Load) -> tuple
     vanished: dict[str, str] = {}
     sheet = list(_sheet(store, found, ids, load, vanished))
     unsure = list(_unsure(store, found, ids, load, vanished))
-    drops = store.drop_counts()
+    drops, runs = store.drop_counts(), store.runs()
     text = _environment().from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         project=project.resolve().name,
         made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
@@ -82,9 +82,9 @@ def render(store: Store, ontology: Ontology, project: Path, load: Load) -> tuple
         dropped_count=drops.total(),
         copies=found.copies,
         skipped=counts["skipped_files"],
-        teacher=words.teacher_rows(store.runs()),
-        runs=[words.run_row(run) for run in reversed(store.runs()[-_MOST_RUNS:])],
-        next_steps=words.next_steps(project, found),
+        teacher=words.teacher_rows(runs, store.cached_hash),
+        runs=[words.run_row(run) for run in reversed(runs[-_MOST_RUNS:])],
+        next_steps=words.next_steps(project, found, runs),
     )  # fmt: skip
     return text, found
 

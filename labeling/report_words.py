@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .core.errors import LabelstillError
 from .core.ontology import Ontology
 from .core.store import Run
 from .findings import Findings
 from .pictures import class_colour
-from .teachers.backends import DETECTORS, SEGMENTERS
+from .teachers.backends import DETECTORS, SEGMENTERS, Backend, resolve_weights
 
 _TELLING = 5
 """So many boxes of a class make its median worth a sentence."""
@@ -131,19 +132,48 @@ def _bars(histogram: Sequence[int]) -> list[dict[str, Any]]:
     return bars
 
 
-def teacher_rows(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Return what the last labelling run was given, with the licences of its models."""
-    settings = next((run.settings for run in reversed(runs) if run.verb == "label"), None)
-    if settings is None:
+def teacher_rows(runs: Sequence[Run], hash_file: Callable[[Path], str]) -> list[tuple[str, str]]:
+    """Return what the last labelling run was given: models, licences, weights as they lie on this machine now, scores.
+
+    Args:
+        runs: the oldest first.
+        hash_file: path -> sha256 hex.
+    """
+    settings = _last_settings(runs)
+    teacher = settings.get("teacher", {})
+    if not teacher:
         return []
-    rows = []
-    for key, value in settings.items():
-        if value not in (None, ""):
-            rows.append((key.replace("_", " "), _plain(value)))
-        table = {"detector": DETECTORS, "segmenter": SEGMENTERS}.get(key, {})
-        if value in table:
-            rows.append((f"licence of the {key}", f"{table[value].licence} (backend {value} and its default weights)"))
+    detector = DETECTORS.get(teacher["detector"])
+    segmenter = teacher.get("segmenter") or (detector.segmenter if detector else "none")
+    rows = _model_rows("detector", teacher["detector"], detector, teacher.get("weights"), hash_file)
+    rows += _model_rows("segmenter", segmenter, SEGMENTERS.get(segmenter), teacher.get("segmenter_weights"), hash_file)
+    scores = sorted(set(settings.get("scores", ())))
+    if scores:
+        span = f"{scores[0]:g}" if len(scores) == 1 else f"{scores[0]:g} to {scores[-1]:g}, by class"
+        rows.append(("Smallest score kept", span))
+    if settings.get("filters"):
+        rows.append(("Filters", _plain(settings["filters"])))
     return rows
+
+
+def _model_rows(
+    kind: str, name: str, backend: Backend | None, weights: str | None, hash_file: Callable[[Path], str]
+) -> list[tuple[str, str]]:
+    rows = [(kind.capitalize(), name)]
+    if backend is None:
+        return rows
+    rows.append(("Licence", f"{backend.licence}, for the library and its default weights"))
+    try:
+        ref = resolve_weights(name, backend, weights, download=False)
+        largest = max(ref.files, key=lambda file: file.stat().st_size)
+        rows.append(("Weights", f"{ref.name}, {largest.name}, sha256 {hash_file(largest)}"))
+    except (LabelstillError, OSError):
+        rows.append(("Weights", f"{weights or backend.default_weights}, not on this machine any more"))
+    return rows
+
+
+def _last_settings(runs: Sequence[Run]) -> Mapping[str, Any]:
+    return next((run.settings for run in reversed(runs) if run.verb == "label"), {})
 
 
 def run_row(run: Run) -> dict[str, str]:
@@ -156,22 +186,30 @@ def run_row(run: Run) -> dict[str, str]:
     return {"started": run.started_at[:19].replace("T", " "), "verb": run.verb, "took": took, "did": did}
 
 
-def next_steps(project: Path, found: Findings) -> list[dict[str, str]]:
+def next_steps(project: Path, found: Findings, runs: Sequence[Run]) -> list[dict[str, str]]:
     """Return what to do next, each with a command to type."""
-    folder = shlex.quote(str(project))
+    folder = str(project)
+    settings = _last_settings(runs)
+    flags = [
+        part
+        for key in ("detector", "weights", "class_names", "segmenter", "segmenter_weights", "score")
+        if (value := settings.get("teacher", {}).get(key)) is not None
+        for part in (f"--{key.replace('_', '-')}", str(value))
+    ]
+    label = shlex.join(["labelstill", "label", *settings.get("photos", ["PHOTOS"]), "--project", folder, *flags])
     if not found.images:
-        return [{"text": "Label some photos:", "command": f"labelstill label PHOTOS --project {folder}"}]
-    out = shlex.quote(str(project / "exports" / "yolo"))
+        return [{"text": "Label some photos:", "command": label}]
+    out = str(project / "exports" / "yolo")
     return [
         {
-            "text": "If a class is missed or mixed up, give it more prompts in project.yaml and label again: "
-            "only what changes is done anew, and what people have reviewed stays.",
-            "command": f"labelstill label PHOTOS --project {folder}",
+            "text": "If a class is missed or mixed up, give it more prompts in project.yaml and label again. "
+            "What people have reviewed stays as it is.",
+            "command": label,
         },
         {
-            "text": "If the labels are good enough to train on, write them in the form that your trainer reads (yolo, "
-            "yolo-seg or coco):",
-            "command": f"labelstill convert --project {folder} --to yolo --out {out}",
+            "text": "If the labels are good enough to train on, write them in the form that your trainer reads: yolo, "
+            "yolo-seg or coco.",
+            "command": shlex.join(["labelstill", "convert", "--project", folder, "--to", "yolo", "--out", out]),
         },
     ]
 

@@ -57,8 +57,16 @@ def ap50(found: Sequence[tuple[Scene, Labelled]], names: Sequence[str], by_colou
             name = f"{thing.colour} {thing.noun}" if by_colour else thing.noun
             x0, y0, x1, y1 = thing.box_xyxy
             box = [x0, y0, x1 - x0, y1 - y0]
-            truth.append({"id": len(truth) + 1, "image_id": number, "category_id": names.index(name), "bbox": box,
-                          "area": box[2] * box[3], "iscrowd": 0})
+            truth.append(
+                {
+                    "id": len(truth) + 1,
+                    "image_id": number,
+                    "category_id": names.index(name),
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                }
+            )
         seen = labelled.detections
         for (x0, y0, x1, y1), class_id, score in zip(seen.xyxy, seen.class_id, seen.confidence, strict=True):
             box = [float(x0), float(y0), float(x1 - x0), float(y1 - y0)]
@@ -119,10 +127,16 @@ def measure(count: int) -> list[dict[str, Any]]:
     fire = absent_fire(by_noun, nouns, score)
     return [
         _row("AP50, 14 nouns", float(np.mean(list(noun_ap.values()))), ">= 0.80"),
-        _row("AP50, colour + noun, pairs seen in training",
-             float(np.mean([ap for name, ap in pair_ap.items() if name not in unseen])), ">= 0.70"),
-        _row("AP50, colour + noun, pairs never seen in training",
-             float(np.mean([ap for name, ap in pair_ap.items() if name in unseen])), ">= 0.60"),
+        _row(
+            "AP50, colour + noun, pairs seen in training",
+            float(np.mean([ap for name, ap in pair_ap.items() if name not in unseen])),
+            ">= 0.70",
+        ),
+        _row(
+            "AP50, colour + noun, pairs never seen in training",
+            float(np.mean([ap for name, ap in pair_ap.items() if name in unseen])),
+            ">= 0.60",
+        ),
         _row(f"absent nouns that fire at the default score {score}", fire, "<= 0.10"),
         _row(f"mean mask IoU on {len(overlaps)} matched boxes", float(np.mean(overlaps)), ">= 0.85"),
         _row("seconds per scene, detector and segmenter, model loading included", pace, "-"),

@@ -35,7 +35,7 @@ def main() -> None:
 
         run_segmenter(options.work, SEED, options.images)
     else:
-        from demo_teacher.export import export
+        from demo_teacher.folders import export
 
         export(options.work)
 

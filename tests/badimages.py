@@ -172,6 +172,8 @@ def _broken() -> list[Case]:
         Case("broken/cut.avif", cut(encoded(photo, "AVIF")), "truncated"),
         Case("broken/damaged.png", bytes(damaged), "unreadable"),
         Case("broken/trailing_bytes.jpg", encoded(marked(), "JPEG") + b"rubbish" * 50, mean_rgb=_mean(marked())),
+        Case("broken/rubbish_for_exif.jpg", encoded(marked(), "JPEG", exif=b"Exif\0\0rubbish, and more of it")),
+        Case("broken/rubbish_for_exif.png", encoded(marked(), "PNG", exif=b"rubbish, and more of it")),
         Case("broken/damaged_exif.jpg", encoded(marked(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f" + b"\xff" * 9)),
     ]
 

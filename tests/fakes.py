@@ -1,17 +1,17 @@
 """A teacher whose answers are exact: it finds rectangles drawn in pure colours, without torch.
 
-`python -m tests.fakes label …` is the labelstill command with one more detector and segmenter, `drawn`. Their "weights"
-are a JSON file with settings of the fake.
+`python -m tests.fakes label …` is the labelstill command with one more detector and segmenter, `drawn`, which take any
+file for their weights.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import resource
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -81,21 +81,25 @@ class DrawnDetector:
     Args:
         log: file that gets one line per finished call: how many images it saw.
         fits: how many images a call can hold before it runs out of memory.
+        gate: pipe that the third call waits for.
     """
 
-    def __init__(self, log: Path | None = None, fits: int | None = None, error: type[BaseException] = MemoryError):
+    def __init__(self, log: Path | None = None, fits: int | None = None, gate: Path | None = None) -> None:
         self.log = log
         self.fits = fits
-        self.error = error
+        self.gate = gate
         self.calls: list[int] = []
 
     def detect(self, images: Sequence[RgbImage], ontology: Ontology, floor: float) -> list[Detected]:
         if self.fits is not None and len(images) > self.fits:
-            raise self.error("no room for that many")
+            raise MemoryError("no room for that many")
+        if self.gate is not None and len(self.calls) == 2:
+            self.gate.read_bytes()
         if any(tuple(image[0, 0]) == POISON for image in images):
             raise BackendError("this picture is poison")
-        self.calls.append(len(images))
-        note(self.log, f"detect {len(images)}")
+        if images:
+            self.calls.append(len(images))
+            note(self.log, f"detect {len(images)}")
         return [self._one(image, ontology) for image in images]
 
     def _one(self, image: RgbImage, ontology: Ontology) -> Detected:
@@ -138,35 +142,41 @@ class DrawnSegmenter:
 
 
 def load_detector(weights: Path, device: str) -> DrawnDetector:
-    """Build the detector from its settings: log, fits.
+    """Build the detector; what a test wants of this process stands in the environment.
 
+    LABELSTILL_TEST_LOG is its log. LABELSTILL_TEST_GATE is a pipe: the third call waits until it is opened.
     LABELSTILL_TEST_KILL_S kills the process, wherever it is, that long after this.
     """
-    settings = json.loads(weights.read_text())
-    delay = os.environ.get("LABELSTILL_TEST_KILL_S")
+    gate, delay = os.environ.get("LABELSTILL_TEST_GATE"), os.environ.get("LABELSTILL_TEST_KILL_S")
     if delay is not None:
-        import supervision  # noqa: F401 (a second of import would blur the moment)
-
         kill = threading.Timer(float(delay), os.kill, (os.getpid(), signal.SIGKILL))
         kill.daemon = True
         kill.start()
-    return DrawnDetector(Path(settings["log"]) if "log" in settings else None, settings.get("fits"))
+    return DrawnDetector(_log(), gate=Path(gate) if gate is not None else None)
 
 
 def load_segmenter(weights: Path, device: str) -> DrawnSegmenter:
-    """Build the segmenter from its settings: log."""
-    settings = json.loads(weights.read_text())
-    return DrawnSegmenter(Path(settings["log"]) if "log" in settings else None)
+    """Build the segmenter, with the same log."""
+    return DrawnSegmenter(_log())
+
+
+def _log() -> Path | None:
+    log = os.environ.get("LABELSTILL_TEST_LOG")
+    return Path(log) if log is not None else None
 
 
 def register() -> None:
     """Add `drawn` to the tables of backends."""
-    options = {"extra": "dev", "default_weights": None, "licence": "none"}
-    drawn = backends.Backend("tests.fakes:load_detector", default_score=0.5, **options)
-    cast(dict[str, backends.Backend], backends.DETECTORS)["drawn"] = drawn
-    cast(dict[str, backends.Backend], backends.SEGMENTERS)["drawn"] = backends.Backend(
-        "tests.fakes:load_segmenter", **options
-    )
+    detector = backends.Backend("tests.fakes:load_detector", "dev", None, "none", default_score=0.5)
+    segmenter = backends.Backend("tests.fakes:load_segmenter", "dev", None, "none")
+    cast(dict[str, backends.Backend], backends.DETECTORS)["drawn"] = detector
+    cast(dict[str, backends.Backend], backends.SEGMENTERS)["drawn"] = segmenter
+
+
+def unregister() -> None:
+    """Take `drawn` out of the tables again."""
+    for table in (backends.DETECTORS, backends.SEGMENTERS):
+        cast(dict[str, backends.Backend], table).pop("drawn")
 
 
 def note(log: Path | None, line: str) -> None:
@@ -182,6 +192,20 @@ def _where(image: RgbImage, prompt: str) -> npt.NDArray[np.bool_]:
         return np.zeros(image.shape[:2], dtype=bool)
     found: npt.NDArray[np.bool_] = (image == np.array(colour, dtype=np.uint8)).all(axis=2)
     return found
+
+
+def run_command(arguments: Sequence[str], settings: Mapping[str, str], output: Path) -> None:
+    """Be the command, in a process that was forked for it: both outputs go to one file."""
+    os.environ.update(settings)
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if "LABELSTILL_TEST_LARGEST_FILE" in settings:
+        largest = int(settings["LABELSTILL_TEST_LARGEST_FILE"])
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    register()
+    sys.exit(cli.main(arguments))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["lable"], "Did you mean 'label'?"),
         (["label", "--scroe", "0.2"], "--score"),
-        (["label", "--score", "high"], "high"),
+        (["label", "--score", "high"], "'--score'"),
         (["--nonsense"], "--nonsense"),
     ],
 )
@@ -112,6 +112,16 @@ def test_an_operating_system_error_names_the_file(capsys: pytest.CaptureFixture[
 def test_ctrl_c_is_130_and_says_how_to_continue(capsys: pytest.CaptureFixture[str]) -> None:
     assert failing(KeyboardInterrupt()) == 130
     assert "the same command continues" in capsys.readouterr().err
+
+
+def test_a_name_that_the_terminal_cannot_show_is_escaped() -> None:
+    code = (
+        "import sys; from labeling.cli import guarded; sys.exit(guarded(lambda _: print('caf\\xe9 \\udcff') or 0, []))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"caf\\xe9 \\udcff\n", b"")
 
 
 def test_sigterm_unwinds_and_is_143() -> None:

@@ -99,10 +99,10 @@ def test_alias_bomb_is_refused_at_once(tmp_path: Path) -> None:
 def test_weights_beside_the_file_are_found_from_anywhere(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"")
     config = load_config(
-        written(tmp_path, "name: x\nteacher: {weights: w.safetensors, segmenter_weights: facebook/sam2.1-hiera-small}\n")
+        written(tmp_path, "name: x\nteacher: {weights: w.safetensors, segmenter_weights: facebook/sam2.1}\n")
     )
     assert config.teacher.weights == str(tmp_path / "w.safetensors")
-    assert config.teacher.segmenter_weights == "facebook/sam2.1-hiera-small"
+    assert config.teacher.segmenter_weights == "facebook/sam2.1"
 
 
 @pytest.mark.parametrize("ontology", [None, ODD_CLASSES])

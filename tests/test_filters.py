@@ -97,9 +97,7 @@ def test_of_two_prompts_of_a_class_the_better_one_is_recorded() -> None:
 @pytest.mark.parametrize(("agnostic", "classes"), [(False, [1, 0]), (True, [1])])
 def test_classes_suppress_each_other_only_where_asked(agnostic: bool, classes: list[int]) -> None:
     rows = [((10, 10, 30, 30), 0.6, 0, "box"), ((10, 11, 30, 30), 0.8, 1, "cone")]
-    kept, drops = apply(
-        detections(rows), SIZE_WH, NAMES, (0.3,) * 3, FilterSettings(class_agnostic_nms=agnostic)
-    )
+    kept, drops = apply(detections(rows), SIZE_WH, NAMES, (0.3,) * 3, FilterSettings(class_agnostic_nms=agnostic))
     assert kept.class_id.tolist() == classes
     assert sum(drops.values()) == 2 - len(classes)
 

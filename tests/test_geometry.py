@@ -22,12 +22,10 @@ SIZE = st.tuples(st.integers(1, 4000), st.integers(1, 3000))
 def test_yolo_form_of_a_box_in_a_wide_image() -> None:
     normalised = geometry.xyxy_to_cxcywhn([[10, 20, 50, 40]], (200, 100))
     assert normalised.tolist() == [[0.15, 0.3, 0.2, 0.2]]
-    assert geometry.cxcywhn_to_xyxy(normalised, (200, 100)).tolist() == [[10, 20, 50, 40]]
 
 
 def test_coco_form_of_a_box() -> None:
     assert geometry.xyxy_to_xywh([[1, 2, 4, 8]]).tolist() == [[1, 2, 3, 6]]
-    assert geometry.xywh_to_xyxy([[1, 2, 3, 6]]).tolist() == [[1, 2, 4, 8]]
 
 
 def test_iou_by_hand() -> None:
@@ -51,10 +49,13 @@ def test_no_boxes_stay_no_boxes() -> None:
 
 
 @given(BOXES, SIZE)
-def test_forms_round_trip(boxes: npt.NDArray[np.float64], size_wh: tuple[int, int]) -> None:
-    back = geometry.cxcywhn_to_xyxy(geometry.xyxy_to_cxcywhn(boxes, size_wh), size_wh)
-    np.testing.assert_allclose(back, boxes, atol=1e-6)
-    np.testing.assert_allclose(geometry.xywh_to_xyxy(geometry.xyxy_to_xywh(boxes)), boxes, atol=1e-6)
+def test_corners_can_be_had_back_from_every_form(boxes: npt.NDArray[np.float64], size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    cx, cy, w, h = geometry.xyxy_to_cxcywhn(boxes, size_wh).T
+    corners = [(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height]
+    np.testing.assert_allclose(np.stack(corners, axis=1), boxes, atol=1e-6)
+    x, y, w, h = geometry.xyxy_to_xywh(boxes).T
+    np.testing.assert_allclose(np.stack([x, y, x + w, y + h], axis=1), boxes, atol=1e-6)
 
 
 @given(BOXES, BOXES)

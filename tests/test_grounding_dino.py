@@ -44,7 +44,7 @@ def detector(folder: Path) -> GroundingDinoDetector:
 def photo(height: int, width: int, seed: int = 0) -> RgbImage:
     """Return noise with a tint, so that swapped channels would be seen."""
     noise = np.random.default_rng(seed).integers(0, 128, (height, width, 3))
-    return (noise + [120, 40, 0]).astype(np.uint8)
+    return (noise + np.array([120, 40, 0])).astype(np.uint8)
 
 
 def facts(detected: Detected, ontology: Ontology) -> list[tuple[Any, ...]]:
@@ -118,9 +118,7 @@ def test_boxes_and_scores_are_those_of_the_library_on_the_whole_caption(folder: 
     assert sorted(chunk.token_ids) == sorted(inputs["input_ids"][0].tolist())
     (detected,) = detector.detect([image], ontology, 0.0)
     assert len(detected.detections) == len(expected["boxes"]) == 20
-    np.testing.assert_allclose(
-        sorted(detected.detections.xyxy.tolist()), sorted(expected["boxes"].tolist()), atol=1e-3
-    )
+    np.testing.assert_allclose(sorted(detected.detections.xyxy.tolist()), sorted(expected["boxes"].tolist()), atol=1e-3)
     best = []
     for query in range(20):
         means = {
@@ -233,9 +231,7 @@ def test_cuda_gives_what_the_cpu_gives(detector: GroundingDinoDetector, folder: 
     images = [photo(50, 70), photo(70, 50)]
     on_gpu = GroundingDinoDetector(folder, device="cuda").detect(images, ONTOLOGY, 0.0)
     for one, other in zip(detector.detect(images, ONTOLOGY, 0.0), on_gpu, strict=True):
-        np.testing.assert_allclose(
-            sorted(one.detections.confidence), sorted(other.detections.confidence), atol=2e-3
-        )
+        np.testing.assert_allclose(sorted(one.detections.confidence), sorted(other.detections.confidence), atol=2e-3)
         np.testing.assert_allclose(
             sorted(one.detections.xyxy.tolist()), sorted(other.detections.xyxy.tolist()), atol=0.5
         )

@@ -85,7 +85,9 @@ def test_search_is_recursive_and_sorted(photos: Path) -> None:
 
 def test_inputs_that_overlap_count_once(photos: Path) -> None:
     result = scan([photos / "sub", photos, photos, photos / "b.png", photos / "sub/a.png"])
-    assert sorted(file.path.name for file in result.files) == ["a.png", "b.png"]
+    assert [file.path for file in result.files] == [photos / "b.png", photos / "sub/a.png"]
+    assert [file.root for file in result.files] == [photos, photos / "sub"]  # the first input that has it
+    assert found(scan([photos, photos / "sub/a.png"])) == ["b.png", "sub/a.png"]
 
 
 def test_input_that_is_a_link_is_resolved_first(photos: Path, tmp_path: Path) -> None:
@@ -162,6 +164,17 @@ def test_followed_links_reach_outside_and_end(photos: Path, tmp_path: Path) -> N
     assert found(closed) == ["b.png", "sub/a.png"]
     assert rejected(closed) == dict.fromkeys(("a", "far.png", "up", "z"), "link_outside")
     assert "images.follow_links" in closed.rejected[0].detail
+
+
+def test_folder_behind_several_links_is_searched_once(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside/inner").mkdir(parents=True)
+    (tmp_path / "outside/inner/far.png").write_bytes(PICTURE)
+    (photos / "1").symlink_to(tmp_path / "outside/inner")
+    (photos / "2").symlink_to(tmp_path / "outside")
+    (photos / "3").symlink_to("sub")
+    result = scan([photos], follow_links=True)
+    assert found(result) == ["1/far.png", "b.png", "sub/a.png"]
+    assert [entry.path.name for entry in result.skipped] == ["3"]
 
 
 def test_link_from_one_input_into_another_is_no_way_out(photos: Path, tmp_path: Path) -> None:

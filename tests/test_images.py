@@ -199,9 +199,10 @@ def test_second_frame_has_no_influence() -> None:
         assert difference(decoded(data).pixels, marked()) == 0
 
 
-def test_gif_with_rubbish_after_its_first_frame_is_taken() -> None:
+@pytest.mark.parametrize("rubbish", [b"!" + b"\xff" * 30, b",\0\0", b"!"])
+def test_gif_with_rubbish_after_its_first_frame_is_taken(rubbish: bytes) -> None:
     data = encoded(Image.fromarray(marked()), "GIF")
-    assert difference(decoded(data[:-1] + b"!" + b"\xff" * 30).pixels, marked()) == 0
+    assert difference(decoded(data[:-1] + rubbish).pixels, marked()) == 0
 
 
 # --- heic
@@ -255,10 +256,17 @@ def test_accepted_cut_file_keeps_what_came_before_the_cut(image_format: str, pho
     assert difference(accepted.pixels, whole) > 0
 
 
+def test_damage_is_not_accepted_as_if_it_were_a_cut() -> None:
+    (case,) = (case for case in FILES if case.name == "broken/damaged.png")
+    assert rejection(case.data, accept_truncated=True).reason == "unreadable"
+
+
 def test_cut_files_that_hold_no_rows_stay_rejected() -> None:
     for name in ("cut.webp", "cut.avif", "cut.tif", "cut_in_header.jpg"):
         (case,) = (case for case in FILES if case.name == f"broken/{name}")
-        assert rejection(case.data, accept_truncated=True).reason == "truncated"
+        rejected = rejection(case.data, accept_truncated=True)
+        assert rejected.reason == "truncated"
+        assert ("accept_truncated" in rejected.detail) == name.endswith(".jpg")
 
 
 def test_accepting_cut_files_in_one_thread_does_not_let_them_through_in_another(photo: np.ndarray) -> None:

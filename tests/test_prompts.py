@@ -26,7 +26,9 @@ def vocabulary(*unknown: str) -> Vocabulary:
         pieces = [re.findall(r"\[sep\]|\w+|[^\w\s]", prompt) for prompt in prompts]
         return [[UNKNOWN if word in unknown else ids.setdefault(word, 2000 + len(ids)) for word in p] for p in pieces]
 
-    return Vocabulary(encode, OPENING, DOT, CLOSING, UNKNOWN, frozenset({OPENING, CLOSING, DOT}), ["forklift", "pallet"])
+    return Vocabulary(
+        encode, OPENING, DOT, CLOSING, UNKNOWN, frozenset({OPENING, CLOSING, DOT}), ["forklift", "pallet"]
+    )
 
 
 def test_a_caption_is_prompts_between_full_stops() -> None:

@@ -75,9 +75,7 @@ def test_masks_are_those_of_the_library_on_the_full_frame(segmenter: Sam2Segment
     processor, model = Sam2Processor.from_pretrained(folder), Sam2Model.from_pretrained(folder).eval()
     inputs = processor(images=Image.fromarray(image), input_boxes=[boxes.tolist()], return_tensors="pt")
     with torch.no_grad():
-        outputs = model(
-            pixel_values=inputs["pixel_values"], input_boxes=inputs["input_boxes"], multimask_output=False
-        )
+        outputs = model(pixel_values=inputs["pixel_values"], input_boxes=inputs["input_boxes"], multimask_output=False)
     (expected,) = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])
     (segmented,) = segmenter.segment([image], [boxes])
     assert len(segmented.rles) == 5

@@ -126,7 +126,8 @@ def _bundled_weights() -> Iterator[Check]:
     folder = ROOT / "labeling" / "demo" / "teacher"
     missing = [part for part in ("detector", "segmenter") if not list((folder / part).glob("*.safetensors"))]
     if missing:
-        yield Check("weights", "FIX", f"bundled {' and '.join(missing)} missing under {folder}", "git checkout -- labeling/demo/teacher")
+        detail = f"bundled {' and '.join(missing)} missing under {folder}"
+        yield Check("weights", "FIX", detail, "git checkout -- labeling/demo/teacher")
     else:
         yield Check("weights", "OK", "bundled detector and segmenter")
 

@@ -1,0 +1,1 @@
+"""What every room speaks; imports nothing above itself."""

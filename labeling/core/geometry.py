@@ -43,29 +43,12 @@ def xyxy_to_xywh(boxes_xyxy: npt.ArrayLike) -> Boxes:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def xywh_to_xyxy(boxes_xywh: npt.ArrayLike) -> Boxes:
-    """Return the corners of boxes given as left, top, width, height in pixels, (n, 4)."""
-    boxes = _boxes(boxes_xywh)
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
 def xyxy_to_cxcywhn(boxes_xyxy: npt.ArrayLike, size_wh: tuple[int, int]) -> Boxes:
     """Return YOLO's form: centre x, centre y, width, height as fractions of the image, (n, 4); nothing is clipped."""
     boxes = _boxes(boxes_xyxy)
     centre, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    return np.concatenate([centre, sides], axis=1) / _twice(size_wh)
-
-
-def cxcywhn_to_xyxy(boxes_cxcywhn: npt.ArrayLike, size_wh: tuple[int, int]) -> Boxes:
-    """Return the corners in pixels of boxes given as centre and size in fractions of the image, (n, 4)."""
-    boxes = _boxes(boxes_cxcywhn) * _twice(size_wh)
-    half = boxes[:, 2:] / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    return np.concatenate([centre, sides], axis=1) / np.array([*size_wh, *size_wh], dtype=np.float64)
 
 
 def _boxes(values: npt.ArrayLike) -> Boxes:
     return np.asarray(values, dtype=np.float64).reshape(-1, 4)
-
-
-def _twice(size_wh: tuple[int, int]) -> npt.NDArray[np.float64]:
-    return np.array([*size_wh, *size_wh], dtype=np.float64)

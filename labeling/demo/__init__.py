@@ -1,0 +1,1 @@
+"""Drawn warehouse scenes with exact truth, and the bundled teacher."""

@@ -1,0 +1,1 @@
+"""Label files of other programs: pure codecs under thin file writing."""

@@ -21,7 +21,7 @@ def train(
     folder: Path,
     *,
     evaluate: Callable[[], str] | None = None,
-    every: int = 250,
+    every: int = 100,
 ) -> None:
     """Run ``steps`` steps, resuming from ``folder/name.pt`` where there is one."""
     optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
@@ -51,7 +51,7 @@ def train(
             os.replace(half, checkpoint)
             pace = (time.monotonic() - began) / seen
             line = f"{name}: step {step + 1}/{steps} loss {total / seen:.3f} {pace:.2f} s/step"
-            if evaluate and ((step + 1) % (4 * every) == 0 or step + 1 == steps):
+            if evaluate and ((step + 1) % (5 * every) == 0 or step + 1 == steps):
                 model.eval()
                 line += " " + evaluate()
                 model.train()

@@ -1,0 +1,1 @@
+"""Adapters that turn images and words into boxes."""

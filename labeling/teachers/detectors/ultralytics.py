@@ -205,6 +205,7 @@ def _from_state_dict(checkpoint: Checkpoint, path: Path) -> Any:
     from ultralytics.utils import ROOT, YAML
 
     shapes = {key: tensor.shape for key, tensor in checkpoint.tensors.items()}
+    stem = shapes.get("model.0.conv.weight", (0,))[0]
     head = next((key for key in shapes if _HEAD.fullmatch(key)), None)
     if head is None:
         raise BackendError(f"weights {path} are no YOLO detector: no tensor such as 'model.22.cv3.0.2.weight'")
@@ -212,6 +213,9 @@ def _from_state_dict(checkpoint: Checkpoint, path: Path) -> Any:
     models = [family + scale for family in _FAMILIES for scale in _SCALES]
     for name in [named] if named in models else models:
         description = YAML.load(ROOT / "cfg" / "models" / _FAMILIES[name[:-1]])
+        _depth, width, _most_channels = description["scales"][name[-1]]
+        if stem != 64 * width:  # spares building the large models for the sake of a comparison
+            continue
         model = DetectionModel(description | {"scale": name[-1], "nc": shapes[head][0]}, verbose=False)
         if shapes == {key: tensor.shape for key, tensor in model.state_dict().items()}:
             model.load_state_dict(dict(checkpoint.tensors), strict=True)
