@@ -39,6 +39,8 @@ TERMINATED = 128 + signal.SIGTERM
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code; a failure is a line on stderr, never a traceback."""
+    # Read when torch is imported: threads that spin while they wait starve decoding and writing beside them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return guarded(_run_verb, sys.argv[1:] if arguments is None else arguments)
 
 

@@ -166,7 +166,8 @@ def _model_rows(
     try:
         ref = resolve_weights(name, backend, weights, download=False)
         largest = max(ref.files, key=lambda file: file.stat().st_size)
-        rows.append(("Weights", f"{ref.name}, {largest.name}, sha256 {hash_file(largest)}"))
+        name = ref.name if ref.path.is_file() else f"{ref.name}, {largest.name}"
+        rows.append(("Weights", f"{name}, sha256 {hash_file(largest)}"))
     except (LabelstillError, OSError):
         rows.append(("Weights", f"{weights or backend.default_weights}, not on this machine any more"))
     return rows
@@ -182,8 +183,8 @@ def run_row(run: Run) -> dict[str, str]:
     if run.finished_at is not None:
         seconds = (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()
         took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    did = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in (run.summary or {}).items())
-    return {"started": run.started_at[:19].replace("T", " "), "verb": run.verb, "took": took, "did": did}
+    did = _plain({key: value for key, value in (run.summary or {}).items() if value})
+    return {"started": run.started_at[:16].replace("T", " "), "verb": run.verb, "took": took, "did": did}
 
 
 def next_steps(project: Path, found: Findings, runs: Sequence[Run]) -> list[dict[str, str]]:
@@ -231,7 +232,7 @@ def counted(number: int, noun: str) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(one) for one in value) or "none"
-    return f"{value:,}" if type(value) is int else str(value)
+        return ", ".join(f"{str(key).replace('_', ' ')} {_plain(one)}" for key, one in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -42,8 +42,8 @@ def measure(segmenter: Segmenter, truth: Path, limit: int | None = None, batch: 
         batch: photos per call.
 
     Returns:
-        ``photos``, ``all``, one key per size, and ``box_alone`` (the box itself taken for the mask), each with ``n``, ``mean``, ``median`` and ``share_above_0.75``
-        (None where there is no object), and ``seconds_per_photo``.
+        ``photos``, ``seconds_per_photo``, ``all``, one key per size, and ``box_alone`` (the box itself taken for the
+        mask); each of them with ``n``, ``mean``, ``median`` and ``share_above_0.75``, None where there is no object.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         people = COCO(str(truth))

@@ -17,6 +17,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 # Read by the libraries when they are imported, hence here and not in a fixture.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", YOLO_OFFLINE="1", YOLO_AUTOINSTALL="false")
 
 _REQUIRE_ALL = os.environ.get("LABELSTILL_REQUIRE_ALL") == "1"

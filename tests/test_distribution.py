@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .paths import ROOT
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize("name", ["labeling", "distill", "export"])
@@ -46,6 +46,7 @@ def test_no_room_is_larger_than_350_lines() -> None:
 
 
 def test_every_room_says_its_one_job_first() -> None:
-    rooms = [path for top in ("labeling", "distill", "export", "scripts", "tests") for path in (ROOT / top).rglob("*.py")]
+    folders = ("labeling", "distill", "export", "scripts", "tests")
+    rooms = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     assert len(rooms) > 90
     assert [str(path) for path in rooms if not path.read_text().startswith(('"""', "#!"))] == []

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import runpy
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -130,38 +128,6 @@ def test_a_run_with_nothing_to_do_imports_no_model_library(tmp_path: Path, photo
     )
     assert "unchanged    9 images" in done.stdout
     assert not set(done.stdout.split()) & {"torch", "supervision", "cv2", "transformers", "scipy", "ultralytics"}
-
-
-def test_the_script_does_the_same(
-    tmp_path: Path, photos: list[Drawn], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = command(tmp_path)[1:]
-    monkeypatch.setattr(sys, "argv", ["prompt_to_labels.py", *arguments])
-    with pytest.raises(SystemExit) as leaving:
-        runpy.run_path(str(ROOT / "scripts" / "prompt_to_labels.py"), run_name="__main__")
-    assert leaving.value.code == 0
-    by_script = Counter(capsys.readouterr().out.replace("project", "").split())
-    with Store.open(tmp_path / "project" / "labels.db") as store:
-        labels = [store.annotations_of(image.sha256 or "") for image in store.iter_images()]
-    shutil.rmtree(tmp_path / "project")
-    main(command(tmp_path))
-    assert by_script == Counter(capsys.readouterr().out.replace("project", "").split())
-    with Store.open(tmp_path / "project" / "labels.db") as store:
-        assert labels == [store.annotations_of(image.sha256 or "") for image in store.iter_images()]
-
-
-def test_the_script_has_the_flags_of_the_verb(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    main(["label", "--help"])
-    verb = capsys.readouterr().out.partition("Options:")[2]
-    monkeypatch.setattr(sys, "argv", ["prompt_to_labels.py", "--help"])
-    with pytest.raises(SystemExit):
-        runpy.run_path(str(ROOT / "scripts" / "prompt_to_labels.py"), run_name="__main__")
-    script = capsys.readouterr().out.partition("Options:")[2]
-    flags = [word for word in verb.split() if word.startswith("--")]
-    assert [word for word in script.split() if word.startswith("--")] == flags
-    assert len(flags) == 15
 
 
 def test_new_classes_are_appended_and_saved(

@@ -184,7 +184,7 @@ def test_teacher_is_named_with_licences_weights_and_the_command_that_continues(
     assert f"sha256 {hashlib.sha256(b'weights').hexdigest()}" in page.text
     assert "Segmenter none" in page.text
     assert "Smallest score kept 0.25 to 0.4, by class" in page.text
-    assert "labelled 0, objects disc 2" in page.text
+    assert "label 0 s objects disc 2" in page.text
     command = f"labelstill label '/my photos' --project {project.root} --detector ultralytics --weights '{weights}'"
     assert command in page.text
 

@@ -47,8 +47,13 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Write the labels as COCO or YOLO. Photos are only read; exit code 2 where some were gone."""
-    opened = Project.open(project)
-    out = out.expanduser().absolute()
+    answer = convert(Project.open(project), to, out.expanduser().absolute(), labels, force=force)
+    print(json.dumps(answer, ensure_ascii=False) if as_json else _as_text(answer))
+    return 2 if answer["left_out"]["missing"] else 0
+
+
+def convert(opened: Project, to: Format, out: Path, labels: Which, *, force: bool) -> dict[str, Any]:
+    """Write one export and return what ``--json`` prints."""
     with opened.open_store() as store:
         store.check_classes(opened.ontology)
         names = opened.ontology.names
@@ -64,9 +69,7 @@ def run(
             )
             segments = to is Format.YOLO_SEG
             done = export_yolo(store, names, out, labels.value, copy_image, segments=segments, force=force)
-        answer = _answer(done, to, labels, store.counts())
-    print(json.dumps(answer, ensure_ascii=False) if as_json else _as_text(answer))
-    return 2 if done.missing else 0
+        return _answer(done, to, labels, store.counts())
 
 
 def _answer(done: Exported, to: Format, labels: Which, counts: dict[str, Any]) -> dict[str, Any]:

@@ -83,15 +83,20 @@ def parse_request(arguments: Sequence[str], name: str) -> tuple[LabelRequest, bo
 
 def label(request: LabelRequest, *, as_json: bool = False) -> int:
     """Label what the request asks for, tell the user, and return the exit code."""
+    ending, code = perform(request, quiet=as_json)
+    print(json.dumps(ending.as_dict(), ensure_ascii=False) if as_json else ending.as_text())
+    return code
+
+
+def perform(request: LabelRequest, *, quiet: bool) -> tuple[Ending, int]:
+    """Label what the request asks for; return what to say at the end, and the exit code."""
     job = LabelJob(request)
     with job.open_project() as (project, store):
         plan = job.plan(store)
-        with stop_on_signals() as stop, show_progress(len(plan.files), quiet=as_json) as shown:
+        with stop_on_signals() as stop, show_progress(len(plan.files), quiet=quiet) as shown:
             summary = job.run(plan, project, store, stop, shown)
     ending = Ending(job, plan, summary)
-    code = stop.exit_code if summary.stopped else ending.exit_code()
-    print(json.dumps(ending.as_dict(), ensure_ascii=False) if as_json else ending.as_text())
-    return code
+    return ending, stop.exit_code if summary.stopped else ending.exit_code()
 
 
 @dataclass(frozen=True, slots=True)

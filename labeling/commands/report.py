@@ -11,6 +11,7 @@ import typer
 
 from ..core.config import write_atomically
 from ..core.errors import InputError
+from ..findings import Findings
 from ..image_files import display
 from ..images import load
 from ..project import Project
@@ -27,17 +28,7 @@ def run(
     """Write one HTML file with pictures, counts, doubts and what was left out. It needs no network."""
     opened = Project.open(project)
     target = (out or opened.reports_path / "report.html").expanduser().absolute()
-    gate = opened.config.images
-    read = partial(load, max_pixels=gate.max_pixels, background=gate.background, accept_truncated=gate.accept_truncated)
-    with opened.open_store() as store:
-        text, found = render(store, opened.ontology, opened.root, read)
-    if target.is_dir():
-        raise InputError(f"--out {target}: is a folder; name a file in it, such as {target / 'report.html'}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {target}: its folder cannot be made: {error.strerror}; name another file") from error
-    write_atomically(target, text)
+    text, found = write_report(opened, target)
     objects = {name: row.objects for name, row in found.classes.items()}
     if as_json:
         answer = {"file": str(target), "bytes": len(text.encode()), "images": found.images, "annotations": objects}
@@ -46,3 +37,19 @@ def run(
     print(f"wrote a report on {found.images} photos and {found.objects} objects, {len(text.encode()) / 1e6:.1f} MB")
     print(f"  {display(target)}")
     print("next: open it in a browser, the least sure boxes first")
+
+
+def write_report(opened: Project, target: Path) -> tuple[str, Findings]:
+    """Write the report of a project to a file; return its text and what it says."""
+    gate = opened.config.images
+    read = partial(load, max_pixels=gate.max_pixels, background=gate.background, accept_truncated=gate.accept_truncated)
+    with opened.open_store() as store:
+        text, found = render(store, opened.ontology, opened.root, read)
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name a file in it, such as {target / 'report.html'}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{target}: its folder cannot be made: {error.strerror}; name another file") from error
+    write_atomically(target, text)
+    return text, found

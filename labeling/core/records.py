@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-ImageState = Literal[
-    "new", "prelabelled", "pushed", "reviewed", "reviewed-empty", "skipped", "quarantined"
-]
+ImageState = Literal["new", "prelabelled", "pushed", "reviewed", "reviewed-empty", "skipped", "quarantined"]
 Source = Literal["teacher", "human", "student", "imported"]
 
 #: States in which people have spoken: machine labels of such an image are never replaced.

@@ -60,9 +60,7 @@ def _write_image(db: sqlite3.Connection, outcome: ImageOutcome, sha256: str, run
         (sha256, outcome.width, outcome.height, state, outcome.reason, to_json(outcome.notes)),
     )
     # Other files with the same bytes share the verdict.
-    db.execute(
-        "UPDATE files SET status = ?, reason = ? WHERE sha256 = ?", (outcome.status, outcome.reason, sha256)
-    )
+    db.execute("UPDATE files SET status = ?, reason = ? WHERE sha256 = ?", (outcome.status, outcome.reason, sha256))
     if outcome.done_key is not None or outcome.status == "quarantined":
         _delete_machine_labels(db, sha256)
     if outcome.done_key is not None:

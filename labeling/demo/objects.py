@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -78,7 +79,11 @@ class Brush:
         self.polygon(list(zip(x + rx * np.cos(angle), y + ry * np.sin(angle), strict=True)), shade, colour)
 
     def bar(
-        self, a: tuple[float, float], b: tuple[float, float], width: float, shade: float = 1.0,
+        self,
+        a: tuple[float, float],
+        b: tuple[float, float],
+        width: float,
+        shade: float = 1.0,
         colour: Colour | None = None,
     ) -> None:
         """Fill a straight bar of the given width between two points."""
@@ -89,7 +94,7 @@ class Brush:
 
     def path(self, points: Points, width: float, shade: float = 1.0, colour: Colour | None = None) -> None:
         """Draw a chain of bars."""
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in pairwise(points):
             self.bar(a, b, width, shade, colour)
 
 
@@ -203,10 +208,10 @@ def _shelf(b: Brush, rng: np.random.Generator) -> None:
     for y in (0.06, 0.36, 0.66, 0.94):
         b.box(-w, y, w, y + 0.06, 1.05)
     for y in (0.12, 0.42, 0.72):
-        for x in np.arange(-w + 0.08, w - 0.2, 0.24):
+        for left in np.arange(-w + 0.08, w - 0.2, 0.24).tolist():
             if rng.random() < 0.5:
                 height = float(rng.uniform(0.08, 0.18))
-                b.box(float(x), y, float(x) + 0.18, y + height, float(rng.uniform(0.7, 1.1)), WOOD)
+                b.box(left, y, left + 0.18, y + height, float(rng.uniform(0.7, 1.1)), WOOD)
     for x in (-w, w - 0.06):
         b.box(x, 0.0, x + 0.06, 1.0, 0.85)
 

@@ -14,7 +14,7 @@ _FIRST_SEED = 7_000_000
 
 
 def write_photos(folder: Path, count: int) -> None:
-    """Render ``count`` warehouse photos into a folder, leaving alone those that are there; no randomness but the seeds."""
+    """Render ``count`` warehouse photos into a folder, leaving alone those that are there."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         path = folder / f"warehouse-{number + 1:03d}.jpg"

@@ -16,8 +16,24 @@ RgbImage = npt.NDArray[np.uint8]
 UNSEEN_PAIRS: frozenset[tuple[str, str]] = frozenset(
     zip(
         ("red", "orange", "yellow", "green", "blue", "purple", "white", "black") * 2,
-        ("barrel", "cone", "forklift", "ladder", "box", "pallet", "person", "helmet",
-         "shelf", "bucket", "sign", "spool", "trolley", "tire", "box", "barrel"),
+        (
+            "barrel",
+            "cone",
+            "forklift",
+            "ladder",
+            "box",
+            "pallet",
+            "person",
+            "helmet",
+            "shelf",
+            "bucket",
+            "sign",
+            "spool",
+            "trolley",
+            "tire",
+            "box",
+            "barrel",
+        ),
         strict=True,
     )
 )
@@ -92,11 +108,11 @@ def render_scene(
     picture, ids = _paint(room, placed)
     picture = _photograph(rng, picture)
     ok, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(70, 95))])
-    if not ok:
-        raise RuntimeError("OpenCV could not encode the scene as JPEG")
-    decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]
+    decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR) if ok else None
+    if decoded is None:
+        raise RuntimeError("OpenCV could not write the scene as JPEG")
     things = tuple(_thing(item, ids == number) for number, item in enumerate(placed, start=1))
-    return Scene(jpeg.tobytes(), np.ascontiguousarray(decoded), things)
+    return Scene(jpeg.tobytes(), np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8), things)
 
 
 def all_pairs(*, unseen: bool = False) -> tuple[tuple[str, str], ...]:
@@ -166,8 +182,15 @@ def _paint(room: RgbImage, placed: list[_Placed]) -> tuple[RgbImage, npt.NDArray
         shadow = picture.copy()
         x, y = item.foot_xy
         cv2.ellipse(
-            shadow, (int(x + 0.12 * item.size), int(y)), (int(0.5 * item.size) + 2, int(0.08 * item.size) + 2),
-            0, 0, 360, (25, 25, 28), -1, cv2.LINE_AA,
+            shadow,
+            (int(x + 0.12 * item.size), int(y)),
+            (int(0.5 * item.size) + 2, int(0.08 * item.size) + 2),
+            0,
+            0,
+            360,
+            (25, 25, 28),
+            -1,
+            cv2.LINE_AA,
         )
         picture = cv2.addWeighted(shadow, 0.4, picture, 0.6, 0.0)
         brush = Brush(picture, ids, number, COLOURS[item.colour], item.foot_xy, item.size, item.mirror)
@@ -191,10 +214,10 @@ def _draw_room(rng: np.random.Generator, width: int, height: int, horizon: float
         cv2.rectangle(picture, (x, top), (x + w, edge - int(rng.uniform(0, 6))), tone, -1)
     vanish = (width * rng.uniform(0.3, 0.7), horizon - height * 0.05)
     for _ in range(int(rng.integers(1, 5))):  # lane markings
-        x = rng.uniform(-0.3, 1.3) * width
+        near = rng.uniform(-0.3, 1.3) * width
         tone = [int(v) for v in (rng.integers(150, 235, 3) if rng.random() < 0.6 else floor * 0.7)]
-        far = (x + (vanish[0] - x) * 0.85, height + (horizon - height) * 0.97)
-        cv2.line(picture, (int(x), height), (int(far[0]), int(far[1])), tone, int(rng.integers(1, 5)), cv2.LINE_AA)
+        far = (near + (vanish[0] - near) * 0.85, height + (horizon - height) * 0.97)
+        cv2.line(picture, (int(near), height), (int(far[0]), int(far[1])), tone, int(rng.integers(1, 5)), cv2.LINE_AA)
     for _ in range(int(rng.integers(3, 12))):  # stains, scraps, cables
         x, y = int(rng.uniform(0, width)), int(rng.uniform(horizon, height))
         tone = [int(v) for v in rng.integers(40, 215, 3)]
@@ -208,7 +231,7 @@ def _draw_room(rng: np.random.Generator, width: int, height: int, horizon: float
             corners = (rng.uniform(-reach, reach, (4, 2)) * (1.0, 0.5) + (x, y)).astype(np.int32)
             cv2.fillConvexPoly(picture, cv2.convexHull(corners), tone, cv2.LINE_AA)
         else:
-            bend = np.cumsum(rng.uniform(-18, 18, (6, 2)) * (1.0, 0.4), axis=0) + (x, y)
+            bend = np.cumsum(rng.uniform(-18, 18, (6, 2)) * (1.0, 0.4), axis=0) + np.array([x, y])
             cv2.polylines(picture, [bend.astype(np.int32)], False, [t // 2 for t in tone], 2, cv2.LINE_AA)
     return picture
 
@@ -223,4 +246,5 @@ def _photograph(rng: np.random.Generator, picture: RgbImage) -> RgbImage:
     if rng.random() < 0.3:
         light = cv2.GaussianBlur(light, (0, 0), float(rng.uniform(0.4, 0.9)))
     light += rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(rng.uniform(1.0, 7.0))
-    return np.clip(light, 0, 255).astype(np.uint8)
+    seen: RgbImage = np.clip(light, 0, 255).astype(np.uint8)
+    return seen

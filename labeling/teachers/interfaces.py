@@ -67,8 +67,6 @@ class Detector(Protocol):
 class Segmenter(Protocol):
     """Images and boxes in, masks out."""
 
-    def segment(
-        self, images: Sequence[RgbImage], boxes_xyxy: Sequence[npt.NDArray[np.float32]]
-    ) -> list[Segmented]:
+    def segment(self, images: Sequence[RgbImage], boxes_xyxy: Sequence[npt.NDArray[np.float32]]) -> list[Segmented]:
         """Return one result per image, in order; an image without boxes costs nothing and gets no masks."""
         ...

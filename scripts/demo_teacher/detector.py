@@ -1,9 +1,9 @@
 """Train the bundled GroundingDINO: proposals first, then the decoder on frozen proposals, then both together.
 
-The library's own loss gives the two-stage proposals no signal from scratch, so they get a dense one: every ground-truth
-box is assigned to the image tokens near its centre on the levels that fit its size. The decoder starts as a pass-through
-of the proposals (cross-attention reads the proposal's own place, all other branches are silent), and each query is
-taught about the box its reference overlaps; duplicates are left to NMS.
+The library's own loss gives the two-stage proposals no signal from scratch, so they get a dense one: every
+ground-truth box is assigned to the image tokens near its centre on the levels that fit its size. The decoder starts as
+a pass-through of the proposals (cross-attention reads the proposal's own place, all other branches are silent), and
+each query is taught about the box its reference overlaps; duplicates are left to NMS.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ def start_as_pass_through(model: GroundingDinoForObjectDetection) -> None:
         inner.query_position_embeddings.weight.zero_()
         for index, layer in enumerate(decoder.layers):
             for silent in (layer.self_attn.out_proj, layer.encoder_attn_text.out_proj, layer.fc2):
-                silent.weight.mul_(0.05)
+                silent.weight.zero_()
                 silent.bias.zero_()
             cross = layer.encoder_attn
             cross.sampling_offsets.bias.mul_(0.3)
             cross.value_proj.load_state_dict(inner.enc_output.state_dict())
-            cross.output_proj.weight.copy_(torch.eye(inner.config.d_model) * (1.0 if index == 0 else 0.2))
+            cross.output_proj.weight.copy_(torch.eye(inner.config.d_model) * (1.0 if index == 0 else 0.0))
             cross.output_proj.bias.zero_()
         decoder.layer_norm.load_state_dict(inner.enc_output_norm.state_dict())
         for head in model.bbox_embed:
@@ -240,7 +240,8 @@ def dense_loss(outputs: Any, batch: Batch) -> Tensor:
     logits = logits.masked_fill(batch.mask[:, None, :] == 0, 0.0)
     positives = max(float((targets.sum(-1) > 0).sum()), 1.0)
     predicted = torch.cat(found)
-    return 2 * focal(logits, targets, weights) / positives + box_loss(predicted, torch.cat(truth)) / max(len(predicted), 1)
+    misplaced = box_loss(predicted, torch.cat(truth)) / max(len(predicted), 1)
+    return 2 * focal(logits, targets, weights) / positives + misplaced
 
 
 def decoder_loss(outputs: Any, model: Any, batch: Batch) -> Tensor:

@@ -19,9 +19,9 @@ from .words import Phrase, spell
 QUERIES = 100
 BATCH = 16
 STAGES = {
-    "proposals": d.Stage("proposals", 56_000, 1e-3, 0.0, 1),
-    "decoder": d.Stage("decoder", 20_000, 0.0, 1e-3, QUERIES),
-    "joint": d.Stage("joint", 20_000, 3e-4, 5e-4, QUERIES),
+    "proposals": d.Stage("proposals", 46_400, 1e-3, 0.0, 1),
+    "decoder": d.Stage("decoder", 16_000, 0.0, 3e-4, QUERIES),
+    "joint": d.Stage("joint", 20_000, 3e-4, 3e-4, QUERIES),
 }
 
 

@@ -81,7 +81,9 @@ def batches(cache: Path, seed: int, first_step: int, steps: int) -> Iterator[tup
             boxes.append(_loose_boxes(rng, exact))
             masks.append(
                 torch.nn.functional.interpolate(
-                    torch.from_numpy(exact)[None].float(), size=(SEGMENTER_SIDE // 2,) * 2, mode="bilinear",
+                    torch.from_numpy(exact)[None].float(),
+                    size=(SEGMENTER_SIDE // 2,) * 2,
+                    mode="bilinear",
                     antialias=True,
                 )[0]
             )

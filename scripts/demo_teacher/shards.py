@@ -1,4 +1,4 @@
-"""Training scenes, drawn once and kept in files of 500: small pictures for the detector, larger ones for the segmenter."""
+"""Training scenes, drawn once and kept in files of 500, at the sizes that detector and segmenter see."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def write_shard(cache: Path, index: int) -> None:
             for number, thing in enumerate(scene.things, start=1):
                 numbered[thing.mask] = number
             ids.append(numbered)
-    arrays: dict[str, npt.NDArray[np.generic]] = {"pictures": np.stack(pictures), "things": np.array(json.dumps(things))}
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "pictures": np.stack(pictures),
+        "things": np.array(json.dumps(things)),
+    }
     if large:
         arrays |= {"large": np.stack(large), "ids": np.stack(ids)}
     half = path.with_suffix(f".{os.getpid()}.tmp")
