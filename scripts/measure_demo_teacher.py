@@ -116,12 +116,12 @@ def measure(count: int) -> list[dict[str, Any]]:
     pictures = scenes(count)
     nouns = list(NOUNS)
     began = time.perf_counter()
-    by_noun = list(label(pictures, _ontology(nouns), "bundled"))
+    by_noun = list(label(pictures, ontology_of(nouns), "bundled"))
     pace = (time.perf_counter() - began) / count
     pairs = [f"{colour} {noun}" for colour, noun in all_pairs(unseen=True)]
     unseen = {f"{colour} {noun}" for colour, noun in UNSEEN_PAIRS}
     noun_ap = ap50(by_noun, nouns, by_colour=False)
-    pair_ap = ap50(list(label(pictures, _ontology(pairs), "none")), pairs, by_colour=True)
+    pair_ap = ap50(list(label(pictures, ontology_of(pairs), "none")), pairs, by_colour=True)
     score = DETECTORS["bundled"].default_score
     overlaps = mask_iou(by_noun, nouns)
     fire = absent_fire(by_noun, nouns, score)
@@ -144,7 +144,8 @@ def measure(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def _ontology(names: Sequence[str]) -> Ontology:
+def ontology_of(names: Sequence[str]) -> Ontology:
+    """Return one class per name, which is its prompt."""
     return Ontology(tuple(OntologyClass(name, (name,)) for name in names))
 
 

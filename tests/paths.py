@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,3 +18,13 @@ def shared(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"{Path('../shared', *parts)} is not on this machine")
     return path
+
+
+def load_script(name: str) -> ModuleType:
+    """Return scripts/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +16,7 @@ from labeling.core.store import Store
 from labeling.formats.export import export_coco
 from labeling.teachers.interfaces import RgbImage, Segmented
 from tests import made_stores as made
-from tests.paths import ROOT, SHARED, shared
-
-
-def load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.paths import SHARED, load_script, shared
 
 
 @pytest.fixture

@@ -202,4 +202,4 @@ def test_verb_writes_the_file_and_says_where(
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.html"]
     for out in (tmp_path, tmp_path / "a/b.html/c.html"):
         assert main(["report", "--project", str(project.root), "--out", str(out)]) == 1
-        assert capsys.readouterr().err.startswith(f"error: --out {out}: ")
+        assert capsys.readouterr().err.startswith(f"error: {out}: ")

@@ -45,7 +45,8 @@ def run(
         found = store.counts()["annotations"]
     if as_json:
         places = {"labels": str(opened.database_path), "exports": exports, "report": str(report)}
-        print(json.dumps({"project": str(root), "photos": PHOTOS, "annotations": found, **places}, ensure_ascii=False))
+        done = {"project": str(root), "photos": PHOTOS, "labelled": ending.summary.labelled, "annotations": found}
+        print(json.dumps({**done, **places}, ensure_ascii=False))
     else:
         print(_as_text(root, ending.summary.seconds, found, exports, report))
     return code
