@@ -72,5 +72,5 @@ def test_word_it_never_learned_is_refused_with_the_nearest_it_knows() -> None:
 
     script = load_script("measure_demo_teacher")
     spec = TeacherSpec(detector="bundled", segmenter="none")
-    with pytest.raises(InputError, match="'forklif'.*'forklift'"):
+    with pytest.raises(InputError, match=r"'forklif'.*'forklift'"):
         build_teacher(spec, script.ontology_of(["forklif"]), FilterSettings())
