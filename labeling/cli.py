@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
+_STOPPED = "stopped: the same command continues where this one ended"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,9 +59,9 @@ def guarded(function: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
             code = function(arguments)
             sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+        return _leave(INTERRUPTED, arguments)
     except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
+        return _leave(leaving.code if isinstance(leaving.code, int) else 1, arguments)
     except BrokenPipeError:
         # The reader of our output has left; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,7 +71,7 @@ def guarded(function: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
             traceback.print_exc()
         return _fail(_sentence(error), arguments)
     if code in (INTERRUPTED, TERMINATED):
-        typer.echo("stopped: the same command continues where this one ended", err=True)
+        typer.echo(_STOPPED, err=True)
     return code
 
 
@@ -130,6 +131,14 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _leave(code: int, arguments: Sequence[str]) -> int:
+    """End a verb that was cut off before it could say anything."""
+    if code in (INTERRUPTED, TERMINATED):
+        typer.echo(_STOPPED, err=True)
+        _answer_in_json(_STOPPED, arguments)
+    return code
+
+
 def _sentence(error: Exception) -> str:
     if isinstance(error, LabelstillError):
         return str(error)
@@ -146,6 +155,13 @@ def _fail(sentence: str, arguments: Sequence[str]) -> int:
     lines = [" ".join(line.split()) for line in sentence.splitlines() if line.strip()] or ["failed without a reason"]
     for line in lines:
         typer.echo(f"error: {line}", err=True)
-    if "--json" in arguments:
-        typer.echo(json.dumps({"error": "; ".join(lines)}))
+    _answer_in_json("; ".join(lines), arguments)
     return 1
+
+
+def _answer_in_json(error: str, arguments: Sequence[str]) -> None:
+    if "--json" in arguments:
+        try:
+            typer.echo(json.dumps({"error": error}))
+        except OSError:  # nobody can be told there; what is still buffered must not raise again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -53,11 +53,12 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Everything that a search saw, each part sorted by the bytes of the path."""
+    """Everything that a search saw, each part sorted by the bytes of the path; ``passed_over`` are excluded folders."""
 
     files: tuple[FoundFile, ...]
     skipped: tuple[Skipped, ...]
     rejected: tuple[Rejected, ...]
+    passed_over: tuple[Path, ...] = ()
 
 
 def scan(inputs: Sequence[Path], *, follow_links: bool = False, exclude: Sequence[Path] = ()) -> Scan:
@@ -70,7 +71,7 @@ def scan(inputs: Sequence[Path], *, follow_links: bool = False, exclude: Sequenc
     Args:
         inputs: folders and files; one that lies in another is not searched twice.
         follow_links: also search folders behind links, and links that leave the inputs.
-        exclude: files and folders that are passed over without a word where the search meets them.
+        exclude: files and folders that are passed over where the search meets them.
 
     Raises:
         InputError: an input does not exist or cannot be resolved.
@@ -91,6 +92,8 @@ def no_images_error(inputs: Sequence[Path], found: Scan) -> InputError:
         seen.append(f"{len(found.rejected)} could not be used (first: {display(first.path)}: {first.reason})")
     if found.skipped:
         seen.append(f"{len(found.skipped)} files are no images")
+    if found.passed_over:
+        seen.append(f"{display(found.passed_over[0])} is the project's own; name it to search it")
     where = ", ".join(display(path) for path in inputs)
     return InputError(f"no image in {where}: {'; '.join(seen) or 'it is empty'}; expected {SUPPORTED} files")
 
@@ -131,6 +134,7 @@ class _Search:
         self._files: dict[str, tuple[str, os.stat_result]] = {}
         self._skipped: dict[str, str] = {}
         self._rejected: dict[str, tuple[str, str]] = {}
+        self._passed_over: set[str] = set()
 
     def start(self, root: str) -> None:
         """Take one resolved input."""
@@ -169,6 +173,7 @@ class _Search:
             ),
             skipped=tuple(Skipped(Path(path), self._skipped[path]) for path in in_order(self._skipped)),
             rejected=tuple(Rejected(Path(path), *self._rejected[path]) for path in in_order(self._rejected)),
+            passed_over=tuple(Path(path) for path in in_order(self._passed_over)),
         )
 
     def _folder(self, top: str, root: str) -> None:
@@ -182,17 +187,19 @@ class _Search:
             self._searched.add(real)
             try:
                 with os.scandir(folder) as entries:
-                    found = [entry.path for entry in entries if entry.path not in self._exclude]
+                    met = list(entries)
             except OSError as error:
                 self._unreachable(folder, error)
                 continue
-            for path in found:
+            for path in (entry.path for entry in met):
                 try:
                     info = os.lstat(path)
                 except OSError as error:
                     self._unreachable(path, error)
                     continue
-                if stat.S_ISDIR(info.st_mode):
+                if path in self._exclude:
+                    self._passed_over.update([path] if stat.S_ISDIR(info.st_mode) else [])
+                elif stat.S_ISDIR(info.st_mode):
                     waiting.append(path)
                 else:
                     self._entry(path, root, info)

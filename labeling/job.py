@@ -17,11 +17,12 @@ from .core.config import FiltersConfig, ImagesConfig, ProjectConfig, TeacherConf
 from .core.errors import InputError
 from .core.ontology import Ontology, load_ontology, parse_classes
 from .core.store import Store
+from .core.store_rows import shown_path
 from .image_files import no_images_error, scan
 from .images import load
 from .label_run import Summary, batch_size, label_files, record_rejected
-from .planning import Plan, done_key, make_plan
-from .project import Project
+from .planning import Plan, done_key, make_plan, searched_folders
+from .project import OWN_FILES, OWN_FOLDERS, Project, project_name
 from .teachers import backends
 from .teachers.filters import FilterSettings
 from .teachers.teacher import Teacher, build_teacher
@@ -72,7 +73,7 @@ class LabelJob:
         self.request = request
         self.root = request.project.expanduser().resolve()
         known = Project.exists(self.root)
-        config = Project.open(self.root).config if known else ProjectConfig(name=self.root.name or "project")
+        config = Project.open(self.root).config if known else ProjectConfig(name=project_name(self.root))
         self.ontology = _ontology(request, config.ontology)
         self.spec = _teacher_spec(request, config.teacher)
         # A score in project.yaml stands behind a class's own threshold, one on the command line before it.
@@ -83,7 +84,7 @@ class LabelJob:
         self._images = config.images
         if request.limit is not None and request.limit < 1:
             raise InputError(f"--limit is {request.limit}: expected a number of files, 1 or more")
-        made_here = [self.root / name for name in ("runs", "datasets", "exports", "reports")]
+        made_here = [self.root / name for name in (*OWN_FILES, *OWN_FOLDERS)]
         self.photos = scan(request.photos, follow_links=config.images.follow_links, exclude=made_here)
         if not self.photos.files:
             raise no_images_error(request.photos, self.photos)
@@ -144,7 +145,8 @@ class LabelJob:
             _ = self.teacher  # before the classes are written, which could not be taken back
         if plan.files or project.config.ontology != self.ontology:
             project.with_ontology(self.ontology, store)
-        store.record_skipped((os.fsencode(file.path), file.reason) for file in self.photos.skipped)
+        skipped = [(os.fsencode(file.path), file.reason) for file in self.photos.skipped]
+        store.record_skipped(skipped, below=searched_folders(self.request.photos))
         gate, gate_before = _gate(self._images), store.recall(_GATE_KEY)
         if gate_before is None:
             store.remember(_GATE_KEY, gate)
@@ -155,6 +157,8 @@ class LabelJob:
             if plan.files:
                 summary = self._label(plan, store, run_id, stop, on_batch)
             store.finish_run(run_id, summary.as_dict())
+        # Last: a renamed photo is known by its new name now.
+        store.forget_files(plan.gone)
         if gate_before not in (None, gate) and not summary.stopped and self.request.limit is None:
             store.remember(_GATE_KEY, gate)
         return summary
@@ -178,11 +182,15 @@ class LabelJob:
         )
 
     def _settings(self) -> dict[str, object]:
-        spec = {name: value for name, value in asdict(self.spec).items() if value is not None}
+        spec = {
+            name: shown_path(os.fsencode(value)) if isinstance(value, str | Path) else value
+            for name, value in asdict(self.spec).items()
+            if value is not None
+        }
         return {
             "photos": [os.fsencode(path).decode("utf-8", "backslashreplace") for path in self.request.photos],
             "classes": list(self.ontology.names),
-            "teacher": {**spec, "class_names": str(self.spec.class_names)} if self.spec.class_names else spec,
+            "teacher": spec,
             "scores": list(self.scores),
             "filters": asdict(self.filters),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +33,9 @@ class Plan:
         unchanged: how many images of this search are done.
         reviewed: how many images of this search people have reviewed; they are left alone.
         quarantined: (path, reason) of the files of this search that are as bad as they were, path for display.
-        vanished: files of labels.db under the searched folders that are gone, path for display.
+        vanished: photos of labels.db under the searched folders that are gone, path for display.
+        gone: everything of labels.db under the searched folders that is gone, refused files too.
+        left: how many files are to be read another time, because of the limit.
     """
 
     files: tuple[FoundFile, ...]
@@ -43,6 +45,8 @@ class Plan:
     reviewed: int
     quarantined: tuple[tuple[str, str], ...]
     vanished: tuple[str, ...]
+    gone: tuple[bytes, ...]
+    left: int
 
 
 def done_key(ontology: Ontology, fingerprint: str, scores: Sequence[float], filters: FilterSettings) -> str:
@@ -110,14 +114,18 @@ def make_plan(
         if name not in known or known[name].reason != rejection(entry):
             rejected.append(entry)
         quarantined.append((display(entry.path), rejection(entry)))
+    gone = _gone(known.keys() - seen, scan, inputs)
+    wanted = [*files, *again]
     return Plan(
-        files=tuple([*files, *again][:limit]),
+        files=tuple(wanted[:limit]),
         rejected=tuple(rejected),
         current=current,
         unchanged=len(met & current - reviewed),
         reviewed=len(met & reviewed),
         quarantined=tuple(quarantined),
-        vanished=_vanished(known, seen, inputs),
+        vanished=tuple(display(Path(os.fsdecode(name))) for name in gone if known[name].status == "ok"),
+        gone=gone,
+        left=len(wanted[limit:]) if limit is not None else 0,
     )
 
 
@@ -131,7 +139,13 @@ def _worth_another_try(row: FileRow, path: Path) -> bool:
     return slug in TEACHER_FAILURES or (row.sha256 is None and slug in _MAY_HAVE_PASSED and os.access(path, os.R_OK))
 
 
-def _vanished(known: Mapping[bytes, FileRow], seen: set[bytes], inputs: Sequence[Path]) -> tuple[str, ...]:
-    folders = tuple(os.fsencode(folder.resolve()) + b"/" for folder in inputs if folder.is_dir())
-    gone = (name for name in known.keys() - seen if name.startswith(folders))
-    return tuple(sorted(display(Path(os.fsdecode(name))) for name in gone))
+def searched_folders(inputs: Sequence[Path]) -> tuple[bytes, ...]:
+    """Return the resolved folders among the inputs, each as the beginning of the paths below it."""
+    return tuple(os.path.join(os.fsencode(folder.resolve()), b"") for folder in inputs if folder.is_dir())
+
+
+def _gone(unseen: Set[bytes], scan: Scan, inputs: Sequence[Path]) -> tuple[bytes, ...]:
+    # What lies in a folder that could not be searched may well be there.
+    hidden = tuple(os.path.join(os.fsencode(entry.path), b"") for entry in scan.rejected)
+    searched = searched_folders(inputs)
+    return tuple(sorted(name for name in unseen if name.startswith(searched) and not name.startswith(hidden)))

@@ -13,10 +13,22 @@ from .core.config import SCHEMA_FILE, ProjectConfig, json_schema, load_config, s
 from .core.errors import InputError, StateError
 from .core.ontology import Ontology
 from .core.store import Store
+from .core.store_rows import shown_path
 
 CONFIG_FILE = "project.yaml"
 DATABASE_FILE = "labels.db"
 LOCK_FILE = ".labelstill.lock"
+
+OWN_FILES = (
+    CONFIG_FILE,
+    SCHEMA_FILE,
+    DATABASE_FILE,
+    f"{DATABASE_FILE}-wal",
+    f"{DATABASE_FILE}-shm",
+    LOCK_FILE,
+    ".labelstill.pid",
+)
+OWN_FOLDERS = ("runs", "datasets", "exports", "reports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +79,7 @@ class Project:
         except OSError as error:
             raise InputError(f"{root}: the project folder cannot be made: {error.strerror}: name another") from error
         write_atomically(root / SCHEMA_FILE, json.dumps(json_schema(), indent=2) + "\n")
-        write_atomically(root / CONFIG_FILE, template(root.name or "project", ontology))
+        write_atomically(root / CONFIG_FILE, template(project_name(root), ontology))
         return cls.open(root)
 
     @property
@@ -151,6 +163,11 @@ class Project:
     def reports_path(self) -> Path:
         """HTML reports."""
         return self.root / "reports"
+
+
+def project_name(root: Path) -> str:
+    """Return the name of a folder as valid text, for a new project.yaml."""
+    return shown_path(os.fsencode(root.name)) or "project"
 
 
 def _refuse_lone_database(root: Path) -> None:

@@ -86,7 +86,8 @@ def render(store: Store, ontology: Ontology, project: Path, load: Load) -> tuple
         runs=[words.run_row(run) for run in reversed(runs[-_MOST_RUNS:])],
         next_steps=words.next_steps(project, found, runs),
     )  # fmt: skip
-    return text, found
+    # The folder's own name may be no valid text.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8"), found
 
 
 def _environment() -> Environment:

@@ -39,7 +39,7 @@ def prompt_to_labels(arguments: Sequence[str]) -> int:
     # 5. What was found, where it lies, what to run next.
     ending = Ending(job, plan, summary)
     code = stop.exit_code if summary.stopped else ending.exit_code()
-    print(json.dumps(ending.as_dict(), ensure_ascii=False) if as_json else ending.as_text())
+    print(json.dumps(ending.as_dict()) if as_json else ending.as_text())
     return code
 
 

@@ -146,6 +146,7 @@ def test_a_hub_id_is_found_in_the_cache_and_its_absence_said_in_one_line(
     [
         ("no/such/folder/here", "do not exist: expected a file, a folder or a hub id"),
         ("./absent.safetensors", "do not exist"),
+        ("weights/absent.pt", "do not exist"),
         ("/absent", "do not exist"),
         ("empty", "the folder has no model"),
     ],

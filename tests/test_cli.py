@@ -114,6 +114,24 @@ def test_ctrl_c_is_130_and_says_how_to_continue(capsys: pytest.CaptureFixture[st
     assert "the same command continues" in capsys.readouterr().err
 
 
+def test_cut_off_with_json_there_is_still_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    def cut_off(_arguments: Sequence[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert guarded(cut_off, ["label", "--json"]) == 130
+    assert list(json.loads(capsys.readouterr().out)) == ["error"]
+
+
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    code = (
+        "import sys; from labeling.cli import guarded\n"
+        "sys.exit(guarded(lambda _: print('x', flush=True) or 0, ['--json']))"
+    )
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"error: No space left on device\n")
+
+
 def test_a_name_that_the_terminal_cannot_show_is_escaped() -> None:
     code = (
         "import sys; from labeling.cli import guarded; sys.exit(guarded(lambda _: print('caf\\xe9 \\udcff') or 0, []))"

@@ -58,6 +58,15 @@ def test_force_replaces_the_earlier_export_and_leaves_what_it_did_not_write(tmp_
     assert files == {"x/theirs.txt": "keep", "x/2.txt": "new", "x/3.txt": "three", "index.txt": "x/2.txt x/3.txt"}
 
 
+@pytest.mark.parametrize("theirs", ["x/1.txt", "index.txt"])
+def test_force_never_replaces_what_no_export_wrote(theirs: str, tmp_path: Path) -> None:
+    (tmp_path / theirs).parent.mkdir(exist_ok=True)
+    (tmp_path / theirs).write_text("a photo")
+    with pytest.raises(InputError, match=rf"{theirs} and 0 more there are no files of an earlier export"):
+        write(tmp_path, {"x/1.txt": "one"}, force=True)
+    assert tree(tmp_path) == {theirs: "a photo"}
+
+
 def test_list_of_own_files_cannot_reach_outside(tmp_path: Path) -> None:
     out, canary = tmp_path / "out", tmp_path / "canary"
     (tmp_path / "elsewhere").mkdir()
@@ -65,7 +74,7 @@ def test_list_of_own_files_cannot_reach_outside(tmp_path: Path) -> None:
         path.write_text("alive")
     write(out, {"1.txt": "one"})
     (out / "link").symlink_to(tmp_path / "elsewhere")
-    (out / OWN_FILES).write_text(f"../canary\n{canary}\nlink/canary\nx/../../canary\n")
+    (out / OWN_FILES).write_text(f"index.txt\n../canary\n{canary}\nlink/canary\nx/../../canary\n")
     write(out, {"2.txt": "two"}, force=True)
     assert canary.read_text() == (tmp_path / "elsewhere/canary").read_text() == "alive"
 

@@ -88,7 +88,7 @@ def test_a_new_project_from_words(tmp_path: Path, photos: list[Drawn], capsys: p
     assert main(command(tmp_path)) == 0
     drawn = Counter(CLASS_OF[colour] for photo in photos for colour, _ in photo.shapes)
     said = capsys.readouterr().out
-    assert f"labelled     9 new images, {drawn.total()} objects" in said
+    assert f"labelled     9 images, {drawn.total()} objects" in said
     assert all(f"{name} {count}" in said for name, count in drawn.items())
     assert f"{tmp_path}/project/labels.db" in said
     assert f"labelstill report --project {tmp_path}/project" in said
@@ -110,7 +110,7 @@ def test_the_same_command_again_does_nothing(
     capsys.readouterr()
     assert main(command(tmp_path)) == 0
     output = capsys.readouterr()
-    assert "labelled     0 new images" in output.out
+    assert "labelled     0 images" in output.out
     assert "unchanged    9 images" in output.out
     assert output.err == ""
     with sqlite3.connect(tmp_path / "project" / "labels.db") as db:
@@ -252,6 +252,83 @@ def test_files_that_are_gone_are_named(tmp_path: Path, photos: list[Drawn], caps
     main(command(tmp_path))
     photos[3].path.unlink()
     assert as_json(tmp_path, capsys)["vanished"] == [str(photos[3].path)]
+
+
+def test_a_renamed_photo_and_a_mended_folder_leave_nothing_of_the_old_names(
+    tmp_path: Path, photos: list[Drawn], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    (folder / "bad.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image")
+    assert main(command(tmp_path)) == 2
+    photos[0].path.rename(folder / "renamed.png")
+    for name in ("bad.jpg", "notes.txt"):
+        (folder / name).unlink()
+    assert main(command(tmp_path)) == 0
+    counts = status(tmp_path, capsys)
+    assert (counts["images"], counts["quarantined"], counts["skipped_files"]) == ({"prelabelled": 9}, [], 0)
+    assert main(["convert", "--project", str(tmp_path / "project"), "--to", "coco", "--out", str(tmp_path / "o")]) == 0
+    names = {image["file_name"] for image in json.loads((tmp_path / "o/annotations.json").read_text())["images"]}
+    assert names == {path.name for path in folder.iterdir()}
+    assert as_json(tmp_path, capsys)["vanished"] == []
+
+
+def test_a_photo_that_is_gone_keeps_its_labels_and_is_named_every_time(
+    tmp_path: Path, photos: list[Drawn], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(command(tmp_path))
+    photos[0].path.unlink()
+    for _ in range(2):
+        assert as_json(tmp_path, capsys)["vanished"] == [str(photos[0].path)]
+    assert status(tmp_path, capsys)["images"] == {"prelabelled": 9}
+
+
+def test_a_reviewed_photo_that_was_replaced_is_said(
+    tmp_path: Path, photos: list[Drawn], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(command(tmp_path))
+    sha256 = hashlib.sha256(photos[0].path.read_bytes()).hexdigest()
+    with Store.open(tmp_path / "project" / "labels.db") as store:
+        store.set_reviewed(sha256, [], "reviewed-empty")
+    draw(photos[0].path, [("red", (1, 1, 30, 30))], salt=900)
+    assert as_json(tmp_path, capsys)["set_aside"] == 1
+    assert main(["status", "--project", str(tmp_path / "project")]) == 0
+    assert "1 reviewed images set aside" in capsys.readouterr().out
+
+
+def test_the_files_of_the_project_are_not_skipped_and_its_folders_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_photos(tmp_path / "project" / "datasets", 2)
+    assert main(command(tmp_path, photos="project")) == 1
+    assert "datasets is the project's own" in capsys.readouterr().err
+    draw_photos(tmp_path / "project" / "photos", 3)
+    assert as_json(tmp_path, capsys, photos="project")["skipped_files"] == 0
+    assert as_json(tmp_path, capsys, photos="project")["skipped_files"] == 0
+    main(command(tmp_path, photos="project"))
+    assert "passed over  1 folders of the project: datasets" in capsys.readouterr().out
+
+
+def test_a_limit_that_only_met_a_broken_file_is_no_verdict_on_the_others(
+    tmp_path: Path, photos: list[Drawn], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    assert main(command(tmp_path, "--limit", "1")) == 2
+    assert "quarantined  1 files" in capsys.readouterr().out
+
+
+def test_names_that_are_no_utf8_pass_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = os.fsdecode(b"odd\xff")
+    draw_photos(tmp_path / odd, 2)
+    (tmp_path / f"weights{odd}").write_text("drawn")
+    arguments = command(tmp_path, photos=odd)
+    arguments[3] = str(tmp_path / f"p{odd}")
+    arguments[arguments.index("--weights") + 1] = str(tmp_path / f"weights{odd}")
+    assert main(arguments) == 0
+    for verb in (["status"], ["report"], ["convert", "--to", "yolo", "--out", str(tmp_path / f"out{odd}")]):
+        assert main([*verb, "--project", arguments[3]]) == 0
+    assert "error" not in capsys.readouterr().err
+    assert main(["init", "--project", str(tmp_path / f"new{odd}")]) == 0
 
 
 def test_a_run_notes_its_settings_and_what_it_did(tmp_path: Path, photos: list[Drawn]) -> None:

@@ -126,6 +126,13 @@ def test_files_that_are_gone_are_named_where_their_folder_was_searched(tmp_path:
     assert make_plan(Scan((), (), ()), known, {}, {}, KEY, inputs=[here / "b.png"]).vanished == ()
 
 
+def test_what_lies_in_a_folder_that_cannot_be_searched_is_not_gone(tmp_path: Path) -> None:
+    known = {os.fsencode(tmp_path / "locked/a.png"): row("sha"), os.fsencode(tmp_path / "bad.png"): row(None, "empty")}
+    scan = Scan((), (), (Rejected(tmp_path / "locked", "permission"),))
+    made = make_plan(scan, known, {}, {}, KEY, inputs=[tmp_path])
+    assert (made.vanished, made.gone) == ((), (os.fsencode(tmp_path / "bad.png"),))
+
+
 def test_a_name_that_is_no_utf8_is_recognised() -> None:
     path = Path(os.fsdecode(b"/photos/\xff.png"))
     scan = Scan((FoundFile(path, ROOT, 10, 1),), (), ())

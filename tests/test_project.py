@@ -187,6 +187,18 @@ def test_status_counts_states_classes_and_files(tmp_path: Path, capsys: pytest.C
         assert line in text
 
 
+def test_json_is_json_whatever_the_terminal_can_show(tmp_path: Path) -> None:
+    Project.create(tmp_path, parse_classes("café"))
+    code = "import sys; from labeling.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status", "--project", str(tmp_path), "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert json.loads(done.stdout)["annotations"] == {"café": 0}
+
+
 def test_status_of_a_project_without_labels_makes_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Project.create(tmp_path, CLASSES)
     assert main(["status", "--project", str(tmp_path), "--json"]) == 0

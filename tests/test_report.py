@@ -200,6 +200,9 @@ def test_verb_writes_the_file_and_says_where(
     assert main(["report", "--project", str(project.root), "--out", str(tmp_path / "a/b.html")]) == 0
     assert str(tmp_path / "a/b.html") in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.html"]
-    for out in (tmp_path, tmp_path / "a/b.html/c.html"):
+    (tmp_path / "photo.jpg").write_bytes(b"a photo")
+    for out in (tmp_path, tmp_path / "a/b.html/c.html", tmp_path / "photo.jpg", project.database_path):
         assert main(["report", "--project", str(project.root), "--out", str(out)]) == 1
         assert capsys.readouterr().err.startswith(f"error: {out}: ")
+    assert (tmp_path / "photo.jpg").read_bytes() == b"a photo"
+    assert main(["status", "--project", str(project.root)]) == 0

@@ -19,7 +19,7 @@ import pytest
 from labeling.core.errors import InputError, LabelstillError, StateError
 from labeling.core.ontology import parse_classes
 from labeling.core.records import Annotation, ImageState, Provenance
-from labeling.core.store import Feature, FileRow, FileStamp, Store
+from labeling.core.store import Feature, FileRow, FileStamp, ImageOutcome, Store
 from labeling.core.store_schema import MIGRATIONS, migrate
 from tests.outcomes import RLE, digest, human, machine, outcome, refused
 
@@ -267,6 +267,17 @@ def test_reviews_that_contradict_themselves_are_refused(store: Store) -> None:
     with pytest.raises(StateError, match="is not known"):
         store.set_reviewed(digest("b"), [human("b")], "reviewed")
     assert store.states() == {digest("a"): "prelabelled"}
+
+
+def test_an_image_that_was_never_decoded_cannot_be_reviewed_and_a_review_ends_quarantine(store: Store) -> None:
+    damaged = ImageOutcome((FileStamp(b"/a", 1, 1),), "a" * 64, None, None, status="quarantined", reason="truncated")
+    failed = ImageOutcome((FileStamp(b"/b", 1, 1),), "b" * 64, 20, 10, status="quarantined", reason="teacher_failed")
+    store.commit_batch([damaged, failed], store.start_run("label", {}))
+    with pytest.raises(StateError, match="never decoded"):
+        store.set_reviewed("a" * 64, [], "reviewed-empty")
+    store.set_reviewed("b" * 64, [], "reviewed-empty")
+    assert [(image.state, image.reason) for image in store.iter_images("human")] == [("reviewed-empty", None)]
+    assert [file["path"] for file in store.counts()["quarantined"]] == ["/a"]
 
 
 def test_runs_keep_settings_and_summary(store: Store) -> None:

@@ -42,13 +42,14 @@ def run(
         Which, typer.Option("--labels", help="best: human where reviewed, machine elsewhere.")
     ] = Which.BEST,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier export in DIR; other files there are left alone.")
+        bool,
+        typer.Option("--force", help="Replace an earlier export in DIR; files of others there are never replaced."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Write the labels as COCO or YOLO. Photos are only read; exit code 2 where some were gone."""
     answer = convert(Project.open(project), to, out.expanduser().absolute(), labels, force=force)
-    print(json.dumps(answer, ensure_ascii=False) if as_json else _as_text(answer))
+    print(json.dumps(answer) if as_json else _as_text(answer))
     return 2 if answer["left_out"]["missing"] else 0
 
 

@@ -46,7 +46,7 @@ def run(
     if as_json:
         places = {"labels": str(opened.database_path), "exports": exports, "report": str(report)}
         done = {"project": str(root), "photos": PHOTOS, "labelled": ending.summary.labelled, "annotations": found}
-        print(json.dumps({**done, **places}, ensure_ascii=False))
+        print(json.dumps({**done, **places}))
     else:
         print(_as_text(root, ending.summary.seconds, found, exports, report))
     return code

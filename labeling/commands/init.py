@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from ..core.errors import InputError
 from ..core.ontology import load_ontology, parse_classes
+from ..image_files import display
 from ..project import Project
 
 
@@ -34,5 +36,6 @@ def run(
     if as_json:
         print(json.dumps({"project": str(made.root), "config": str(made.config_path), "classes": names}))
         return
-    print(f"wrote {made.config_path}" + (f" with {len(names)} classes" if names else ""))
-    print(f"next: {'' if names else 'add classes to it, then '}labelstill label PHOTOS --project {made.root}")
+    print(f"wrote {display(made.config_path)}" + (f" with {len(names)} classes" if names else ""))
+    label = f"labelstill label PHOTOS --project {shlex.quote(display(made.root))}"
+    print(f"next: {'' if names else 'add classes to it, then '}{label}")

@@ -84,7 +84,7 @@ def parse_request(arguments: Sequence[str], name: str) -> tuple[LabelRequest, bo
 def label(request: LabelRequest, *, as_json: bool = False) -> int:
     """Label what the request asks for, tell the user, and return the exit code."""
     ending, code = perform(request, quiet=as_json)
-    print(json.dumps(ending.as_dict(), ensure_ascii=False) if as_json else ending.as_text())
+    print(json.dumps(ending.as_dict()) if as_json else ending.as_text())
     return code
 
 
@@ -95,17 +95,19 @@ def perform(request: LabelRequest, *, quiet: bool) -> tuple[Ending, int]:
         plan = job.plan(store)
         with stop_on_signals() as stop, show_progress(len(plan.files), quiet=quiet) as shown:
             summary = job.run(plan, project, store, stop, shown)
-    ending = Ending(job, plan, summary)
+        set_aside = store.reviews_without_photo()
+    ending = Ending(job, plan, summary, set_aside)
     return ending, stop.exit_code if summary.stopped else ending.exit_code()
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What to say at the end of a run."""
+    """What to say at the end of a run; ``set_aside`` counts reviewed images whose files hold other pictures now."""
 
     job: LabelJob
     plan: Plan
     summary: Summary
+    set_aside: int = 0
 
     @property
     def quarantined(self) -> list[tuple[str, str]]:
@@ -115,7 +117,7 @@ class Ending:
     def exit_code(self) -> int:
         """Return 0, or 2 with quarantined files. Raises InputError where not one image could be used."""
         usable = self.summary.labelled + self.summary.copies + self.plan.unchanged + self.plan.reviewed
-        if usable == 0 and self.quarantined:
+        if usable == 0 and self.quarantined and not self.plan.left:
             path, reason = self.quarantined[0]
             count = len(self.quarantined)
             raise InputError(f"none of the {count} image files can be used; the first: {path}: {reason}")
@@ -127,6 +129,7 @@ class Ending:
             "labelled": self.summary.labelled,
             "unchanged": self.plan.unchanged,
             "reviewed": self.plan.reviewed,
+            "set_aside": self.set_aside,
             "copies": self.summary.copies,
             "objects": {name: self.summary.objects[name] for name in self.job.ontology.names},
             "dropped": dict(self.summary.dropped),
@@ -144,13 +147,18 @@ class Ending:
         plan, summary = self.plan, self.summary
         found = Counter({name: summary.objects[name] for name in self.job.ontology.names})
         objects = f", {found.total()} objects{_in_brackets(found)}" if summary.labelled else ""
-        lines = [f"labelled     {summary.labelled} new images{objects}"]
+        lines = [f"labelled     {summary.labelled} images{objects}"]
         optional: list[tuple[int, Callable[[int], str]]] = [
             (plan.unchanged, lambda n: f"unchanged    {n} images, their labels are up to date"),
             (plan.reviewed, lambda n: f"reviewed     {n} images, left alone"),
+            (self.set_aside, lambda n: f"set aside    {n} reviewed images, their files hold other pictures now"),
             (summary.copies, lambda n: f"copies       {n} files hold an image that has its labels"),
             (summary.dropped.total(), lambda n: f"dropped      {n} boxes{_in_brackets(summary.dropped)}"),
             (len(self.job.photos.skipped), lambda n: f"skipped      {n} files that are no images"),
+            (
+                len(passed := self.job.photos.passed_over),
+                lambda n: f"passed over  {n} folders of the project: {_names(passed)}",
+            ),
             (len(plan.vanished), lambda n: f"gone         {n} files, the first: {plan.vanished[0]}"),
             (len(self.quarantined), lambda n: f"quarantined  {n} files"),
         ]
@@ -164,6 +172,10 @@ class Ending:
             lines.append(f"next         labelstill report --project {root}")
             lines.append(f"             labelstill convert --project {root} --to coco --out {root}/exports/coco")
         return "\n".join(lines)
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return ", ".join(display(Path(folder.name)) for folder in folders)
 
 
 def _in_brackets(counts: Counter[str]) -> str:

@@ -21,7 +21,8 @@ from ..report import render
 def run(
     project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; reports/report.html in the project.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="An .html file.  [default: reports/report.html in the project]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -32,7 +33,7 @@ def run(
     objects = {name: row.objects for name, row in found.classes.items()}
     if as_json:
         answer = {"file": str(target), "bytes": len(text.encode()), "images": found.images, "annotations": objects}
-        print(json.dumps(answer, ensure_ascii=False))
+        print(json.dumps(answer))
         return
     print(f"wrote a report on {found.images} photos and {found.objects} objects, {len(text.encode()) / 1e6:.1f} MB")
     print(f"  {display(target)}")
@@ -41,12 +42,15 @@ def run(
 
 def write_report(opened: Project, target: Path) -> tuple[str, Findings]:
     """Write the report of a project to a file; return its text and what it says."""
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name a file in it, such as {target / 'report.html'}")
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{target}: the name of a report ends in .html; nothing was written")
     gate = opened.config.images
     read = partial(load, max_pixels=gate.max_pixels, background=gate.background, accept_truncated=gate.accept_truncated)
     with opened.open_store() as store:
+        store.check_classes(opened.ontology)
         text, found = render(store, opened.ontology, opened.root, read)
-    if target.is_dir():
-        raise InputError(f"{target}: is a folder; name a file in it, such as {target / 'report.html'}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..image_files import display
 from ..project import Project
 
 _SHOWN_FILES = 20
@@ -20,29 +22,32 @@ def run(
 ) -> None:
     """Show images per state, objects per class, and the files that could not be used."""
     opened = Project.open(project)
-    counts = _counts(opened)
-    print(json.dumps(counts, ensure_ascii=False) if as_json else _as_text(opened, counts))
+    counts, set_aside = _counts(opened)
+    print(json.dumps(counts) if as_json else _as_text(opened, counts, set_aside))
 
 
-def _counts(project: Project) -> dict[str, Any]:
+def _counts(project: Project) -> tuple[dict[str, Any], int]:
+    """Return what ``--json`` prints, and the number of reviewed images whose files hold other pictures now."""
     if not project.database_path.exists():
         names = project.config.ontology.names if project.config.ontology else ()
-        return {"images": {}, "annotations": dict.fromkeys(names, 0), "quarantined": [], "skipped_files": 0}
+        return {"images": {}, "annotations": dict.fromkeys(names, 0), "quarantined": [], "skipped_files": 0}, 0
     with project.open_store() as store:
-        return store.counts()
+        return store.counts(), store.reviews_without_photo()
 
 
-def _as_text(project: Project, counts: Mapping[str, Any]) -> str:
+def _as_text(project: Project, counts: Mapping[str, Any], set_aside: int) -> str:
     images, annotations, refused = counts["images"], counts["annotations"], counts["quarantined"]
-    lines = [f"project {_printable(project.config.name)} in {_printable(str(project.root))}"]
+    lines = [f"project {_printable(project.config.name)} in {display(project.root)}"]
     lines += [f"{sum(images.values())} images", *_table(images)]
     lines += [f"{sum(annotations.values())} objects", *_table(annotations)]
+    if set_aside:
+        lines.append(f"{set_aside} reviewed images set aside, their files hold other pictures now")
     lines.append(f"{len(refused)} files quarantined, {counts['skipped_files']} files that are no images")
     lines += [f"  {_printable(file['path'])}: {_printable(file['reason'] or '')}" for file in refused[:_SHOWN_FILES]]
     if len(refused) > _SHOWN_FILES:
         lines.append(f"  and {len(refused) - _SHOWN_FILES} more: see --json")
     verb = "report" if images else "label PHOTOS"
-    lines.append(f"next: labelstill {verb} --project {_printable(str(project.root))}")
+    lines.append(f"next: labelstill {verb} --project {shlex.quote(display(project.root))}")
     return "\n".join(lines)
 
 

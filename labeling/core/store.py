@@ -163,13 +163,30 @@ class Store:
             for outcome in outcomes:
                 write_outcome(db, outcome, run_id)
 
-    def record_skipped(self, files: Iterable[tuple[bytes, str]]) -> None:
-        """Remember files that are no images, as (path, reason); each counts once, however often it is seen."""
+    def record_skipped(self, files: Iterable[tuple[bytes, str]], *, below: tuple[bytes, ...] = ()) -> None:
+        """Remember files that are no images, as (path, reason); each counts once, however often it is seen.
+
+        Those whose path begins with one of ``below`` and that are not among ``files`` any more are forgotten.
+        """
         known = {path for (path,) in self._rows("SELECT path_bytes FROM skipped_files")}
-        fresh = [(path, shown_path(path), reason) for path, reason in files if path not in known]
-        if fresh:
+        seen = dict(files)
+        fresh = [(path, shown_path(path), reason) for path, reason in seen.items() if path not in known]
+        lost = [(path,) for path in known - seen.keys() if path.startswith(below)]
+        if fresh or lost:
             with self._transaction() as db:
+                db.executemany("DELETE FROM skipped_files WHERE path_bytes = ?", lost)
                 db.executemany("INSERT OR REPLACE INTO skipped_files VALUES (?, ?, ?)", fresh)
+
+    def forget_files(self, paths: Iterable[bytes]) -> None:
+        """Forget files that are gone, but for the last one of an image that is not quarantined: it keeps its labels."""
+        gone = [(path,) for path in paths]
+        if gone:
+            with self._transaction() as db:
+                db.executemany(
+                    "DELETE FROM files WHERE path_bytes = ?1 AND (status = 'quarantined' OR EXISTS "
+                    "(SELECT 1 FROM files o WHERE o.sha256 = files.sha256 AND o.path_bytes <> ?1))",
+                    gone,
+                )
 
     def set_reviewed(self, sha256: str, annotations: Sequence[Annotation], state: ImageState) -> None:
         """Replace what people said about one image; machine labels stay beside it.
@@ -190,8 +207,10 @@ class Store:
             if annotation.sha256 != sha256 or annotation.provenance.source not in ("human", "imported"):
                 raise StateError(f"image {sha256}: expected its own human or imported labels, got {annotation}")
         with self._transaction() as db:
-            if not db.execute("UPDATE images SET state = ? WHERE sha256 = ?", (state, sha256)).rowcount:
-                raise StateError(f"{self.path}: image {sha256} is not known: label it first")
+            decoded = "sha256 = ? AND width IS NOT NULL"
+            if not db.execute(f"UPDATE images SET state = ?, reason = NULL WHERE {decoded}", (state, sha256)).rowcount:
+                raise StateError(f"{self.path}: image {sha256} is not known or was never decoded: label it first")
+            db.execute("UPDATE files SET status = 'ok', reason = NULL WHERE sha256 = ?", (sha256,))
             db.execute(f"DELETE FROM annotations WHERE sha256 = ? AND source IN {_HUMAN}", (sha256,))
             insert_annotations(db, annotations)
 
@@ -248,6 +267,13 @@ class Store:
             "quarantined": [{"path": path, "reason": reason} for path, reason in refused],
             "skipped_files": self._rows("SELECT count(*) FROM skipped_files")[0][0],
         }
+
+    def reviews_without_photo(self) -> int:
+        """Return how many images people have reviewed whose files all hold other pictures now."""
+        missing = "NOT EXISTS (SELECT 1 FROM files f WHERE f.sha256 = i.sha256)"
+        reviewed = ", ".join("?" * len(REVIEWED_STATES))
+        sql = f"SELECT count(*) FROM images i WHERE state IN ({reviewed}) AND {missing}"
+        return int(self._rows(sql, *REVIEWED_STATES)[0][0])
 
     def drop_counts(self) -> Counter[tuple[str, str]]:
         """Return how many boxes the filters dropped in the labels that stand, by (reason, class name)."""

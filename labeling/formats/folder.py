@@ -15,6 +15,11 @@ OWN_FILES = ".labelstill-files"
 
 _STAGING = ".labelstill-partial"
 
+_MARK = b"labelstill"
+"""Stands in the first bytes of an export of one file, which needs no list."""
+
+_MARK_WITHIN = 200
+
 
 @contextmanager
 def export_folder(out: Path, index: str, *, force: bool) -> Iterator[Path]:
@@ -27,10 +32,11 @@ def export_folder(out: Path, index: str, *, force: bool) -> Iterator[Path]:
         out: where the export shall lie; parents are made.
         index: the file that readers open first, relative to ``out``.
         force: allow a folder with something in it. Files of an earlier export that the new one does not have are
-            removed; files that no export wrote stay.
+            removed; files that no export wrote stay, and one in the way of the new export ends it.
 
     Raises:
-        InputError: ``out`` is a file, is not empty without ``force``, or cannot be written.
+        InputError: ``out`` is a file, is not empty without ``force``, has files of others in the way, or cannot be
+            written.
     """
     out = Path(os.path.abspath(out))
     try:
@@ -74,8 +80,9 @@ def _publish(staging: Path, out: Path, index: str) -> None:
     if staging.parent != out:
         staging.rename(out)
         return
+    earlier = _own_files(out)
+    _refuse_to_replace(out, [name for name in names if name not in earlier])
     if several:
-        earlier = _own_files(out)
         (out / index).unlink(missing_ok=True)
         # Both lists, so that a run that is killed here leaves nothing that a later one would not know as its own.
         (out / OWN_FILES).write_text("".join(f"{name}\n" for name in sorted({*earlier, *names})), encoding="utf-8")
@@ -85,6 +92,23 @@ def _publish(staging: Path, out: Path, index: str) -> None:
     for name in names:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staging / name, out / name)
+
+
+def _refuse_to_replace(out: Path, names: list[str]) -> None:
+    """Raise InputError where a file that no export wrote has one of these names: it may be a photo."""
+    theirs = [name for name in names if os.path.lexists(out / name) and not _is_marked(out / name)]
+    if theirs:
+        raise InputError(
+            f"--out {out}: {theirs[0]} and {len(theirs) - 1} more there are no files of an earlier export and are not "
+            "replaced: name another folder"
+        )
+
+
+def _is_marked(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _MARK in file.read(_MARK_WITHIN)
 
 
 def _own_files(out: Path) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any, cast
 
 from ..core.errors import BackendError, InputError, MissingExtraError
 from ..core.ontology import Ontology
+from ..core.store_rows import shown_path
 from .hub import cached_snapshot, fetch
 from .interfaces import Detector, Segmenter
 
 _BUNDLED = Path(__file__).resolve().parent.parent / "demo" / "teacher"
 _WEIGHT_SUFFIXES = (".json", ".safetensors", ".txt")
+_FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".onnx", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +182,9 @@ def resolve_weights(name: str, backend: Backend, weights: str | None, *, downloa
         raise InputError(f"{name} has no weights of its own: name them with --weights FILE")
     path = Path(wanted).expanduser()
     if path.is_file():
-        return WeightsRef(path.name, path, (path,))
+        return WeightsRef(_shown(path.name), path, (path,))
     if path.is_dir():
-        return _folder(path.resolve().name if weights else name, path)
+        return _folder(_shown(path.resolve().name) if weights else name, path)
     if not _is_hub_id(wanted):
         raise BackendError(f"weights {wanted} do not exist: expected a file, a folder or a hub id such as ORG/NAME")
     snapshot = cached_snapshot(wanted) or (fetch(wanted) if download else None)
@@ -269,6 +272,10 @@ def _folder(name: str, path: Path) -> WeightsRef:
     return WeightsRef(name, path, tuple(files))
 
 
+def _shown(name: str) -> str:
+    return shown_path(os.fsencode(name))
+
+
 def _is_hub_id(text: str) -> bool:
     parts = text.split("/")
-    return len(parts) == 2 and all(part and part[0] not in ".~" for part in parts)
+    return len(parts) == 2 and not text.endswith(_FILE_SUFFIXES) and all(part and part[0] not in ".~" for part in parts)

@@ -97,7 +97,10 @@ def start_as_pass_through(model: GroundingDinoForObjectDetection) -> None:
     """Make the decoder repeat what the proposals say, so that learning starts there and not from noise."""
     inner, decoder = model.model, model.model.decoder
     with torch.no_grad():
-        inner.query_position_embeddings.weight.zero_()
+        # Loud enough for the layer norms to be well-conditioned, then turned down below the image's features.
+        inner.query_position_embeddings.weight.normal_()
+        for norm in (decoder.layers[0].self_attn_layer_norm, decoder.layers[0].encoder_attn_text_layer_norm):
+            norm.weight.fill_(0.1)
         for index, layer in enumerate(decoder.layers):
             for silent in (layer.self_attn.out_proj, layer.encoder_attn_text.out_proj, layer.fc2):
                 silent.weight.zero_()

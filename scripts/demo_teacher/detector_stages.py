@@ -20,8 +20,8 @@ QUERIES = 100
 BATCH = 16
 STAGES = {
     "proposals": d.Stage("proposals", 46_400, 1e-3, 0.0, 1),
-    "decoder": d.Stage("decoder", 16_000, 0.0, 3e-4, QUERIES),
-    "joint": d.Stage("joint", 11_200, 3e-4, 3e-4, QUERIES),
+    "decoder": d.Stage("decoder", 8_000, 0.0, 2e-4, QUERIES),
+    "joint": d.Stage("joint", 11_200, 2e-4, 2e-4, QUERIES),
 }
 
 

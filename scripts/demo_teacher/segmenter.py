@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from transformers.models.sam2.configuration_sam2 import Sam2MaskDecoderConfig, S
 from .loop import train
 from .shards import SEGMENTER_SHARDS, SEGMENTER_SIDE, shard_path
 
-IMAGES = 14_000
 BATCH = 4
 BOXES = 4
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -31,14 +30,14 @@ def build() -> Sam2Model:
                 backbone_config=Sam2HieraDetConfig(
                     hidden_size=width[0],
                     image_size=[SEGMENTER_SIDE, SEGMENTER_SIDE],
-                    patch_kernel_size=[7, 7],
+                    patch_kernel_size=[3, 3],
                     patch_stride=[2, 2],
-                    patch_padding=[3, 3],
-                    blocks_per_stage=[1, 2, 2, 1],
+                    patch_padding=[1, 1],
+                    blocks_per_stage=[1, 1, 2, 1],
                     embed_dim_per_stage=width,
                     num_attention_heads_per_stage=[1, 2, 4, 6],
                     window_size_per_stage=[8, 4, 8, 6],
-                    global_attention_blocks=[4],
+                    global_attention_blocks=[3],
                 ),
                 backbone_channel_list=width[::-1],
                 backbone_feature_sizes=[[SEGMENTER_SIDE // stride] * 2 for stride in (2, 4, 8)],
@@ -47,7 +46,7 @@ def build() -> Sam2Model:
             prompt_encoder_config=Sam2PromptEncoderConfig(hidden_size=64, image_size=SEGMENTER_SIDE, patch_size=8),
             mask_decoder_config=Sam2MaskDecoderConfig(
                 hidden_size=64,
-                mlp_dim=256,
+                mlp_dim=128,
                 num_attention_heads=4,
                 num_multimask_outputs=1,
                 iou_head_hidden_dim=64,
@@ -103,24 +102,35 @@ def _loose_boxes(rng: np.random.Generator, masks: np.ndarray) -> Tensor:
     return torch.from_numpy(np.clip(np.stack(boxes), 0, SEGMENTER_SIDE)).float()
 
 
-def mask_loss(outputs: Any, boxes: Tensor, masks: Tensor) -> Tensor:
-    """Return cross-entropy + dice + the squared error of the model's own IoU estimate.
+def place_loss(logits: Tensor, boxes: Tensor, masks: Tensor) -> Tensor:
+    """Return the loss of the first stage per mask: every pixel counts, so the box is what the model learns to heed."""
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    miss = (logits.sigmoid() - masks).abs()
+    return 5 * (miss * entropy).sum((-1, -2)) / masks.sum((-1, -2)).clamp(min=16.0)
 
-    Most of the cross-entropy is shared by the pixels in and just around the box, where the question is decided, and a
-    little by all the others: a plain mean would be about the empty rest of the picture.
-    """
-    logits = outputs.pred_masks[:, :, 0]
-    chance = logits.sigmoid()
+
+def outline_loss(logits: Tensor, boxes: Tensor, masks: Tensor) -> Tensor:
+    """Return the loss of the second stage per mask: cross-entropy per pixel of the box, inside it twice as heavy."""
     entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     near = _near_boxes(boxes, masks.shape[-1])
-    inside = (entropy * near).sum((-1, -2)) / near.sum((-1, -2)).clamp(min=1.0)
-    outside = (entropy * (1 - near)).sum((-1, -2)) / (1 - near).sum((-1, -2)).clamp(min=1.0)
+    weighted = entropy * (1 + near)
+    return weighted.sum((-1, -2)) / near.sum((-1, -2)).clamp(min=1.0)
+
+
+def mask_loss(outputs: Any, boxes: Tensor, masks: Tensor, pixel_loss: PixelLoss) -> Tensor:
+    """Return pixel loss + dice + the squared error of the model's own IoU estimate."""
+    logits = outputs.pred_masks[:, :, 0]
+    chance = logits.sigmoid()
     dice = 1 - (2 * (chance * masks).sum((-1, -2)) + 1) / (chance.sum((-1, -2)) + masks.sum((-1, -2)) + 1)
-    with torch.no_grad():
-        seen, true = logits > 0, masks > 0.5
-        iou = (seen & true).sum((-1, -2)) / (seen | true).sum((-1, -2)).clamp(min=1)
-    estimate = (outputs.iou_scores[:, :, 0] - iou).square()
-    return (2 * inside + 0.4 * outside + dice + estimate).mean()
+    estimate = (outputs.iou_scores[:, :, 0] - overlap(logits, masks)).square()
+    return (pixel_loss(logits, boxes, masks) + dice + estimate).mean()
+
+
+@torch.no_grad()
+def overlap(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the IoU of each mask at the model's resolution."""
+    seen, true = logits > 0, masks > 0.5
+    return (seen & true).sum((-1, -2)) / (seen | true).sum((-1, -2)).clamp(min=1)
 
 
 def _near_boxes(boxes: Tensor, side: int) -> Tensor:
@@ -134,30 +144,38 @@ def _near_boxes(boxes: Tensor, side: int) -> Tensor:
 
 
 def run(work: Path, seed: int, share: float) -> None:
-    """Train the segmenter."""
+    """Train the segmenter; the second stage starts from the first."""
     torch.manual_seed(seed)
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     torch.backends.mkldnn.conv.fp32_precision = "bf16"
     model = build()
     model.set_attn_implementation("eager")  # many small windows: the fused kernel is slower on a CPU
-    steps = int(IMAGES * share) // BATCH
+    for name, images, pixel_loss in STAGES:
+        _run_stage(name, int(images * share) // BATCH, pixel_loss, model, work, seed)
+
+
+def _run_stage(name: str, steps: int, pixel_loss: PixelLoss, model: Sam2Model, work: Path, seed: int) -> None:
     recent: list[float] = []
 
     def loss_of(batch: Any) -> Tensor:
         pixels, boxes, masks = batch
         outputs = model(pixel_values=pixels, input_boxes=boxes, multimask_output=False)
-        with torch.no_grad():
-            seen, true = outputs.pred_masks[:, :, 0] > 0, masks > 0.5
-            recent.append(float(((seen & true).sum((-1, -2)) / (seen | true).sum((-1, -2)).clamp(min=1)).mean()))
-        return mask_loss(outputs, boxes, masks)
+        recent.append(float(overlap(outputs.pred_masks[:, :, 0], masks).mean()))
+        return mask_loss(outputs, boxes, masks, pixel_loss)
 
     train(
-        "segmenter",
+        name,
         model,
         [{"params": list(model.parameters()), "lr": 1e-3}],
-        lambda first: batches(work / "scenes", seed, first, steps),
+        lambda first: batches(work / "scenes", seed + len(name), first, steps),
         loss_of,
         steps,
         work,
         evaluate=lambda: f"training mask IoU {np.mean(recent[-100:]):.3f}",
     )
+
+
+PixelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Logits, boxes and masks in, one loss per mask out."""
+
+STAGES: tuple[tuple[str, int, PixelLoss], ...] = (("place", 6_000, place_loss), ("outline", 10_000, outline_loss))
