@@ -148,6 +148,6 @@ def test_the_key_changes_with_everything_that_changes_labels_and_with_nothing_el
         done_key(parse_classes("b: c | d, a"), "teacher", [0.3, 0.4], filters),
         done_key(ontology, "other", [0.3, 0.4], filters),
         done_key(ontology, "teacher", [0.3, 0.5], filters),
-        done_key(ontology, "teacher", [0.3, 0.4], replace(filters, nms_iou=0.5)),
+        done_key(ontology, "teacher", [0.3, 0.4], replace(filters, nms_iou=0.6)),
     ]
     assert len({key, *others}) == 6

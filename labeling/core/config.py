@@ -59,7 +59,7 @@ class ImagesConfig(StrictModel):
 class FiltersConfig(StrictModel):
     """Which of the detector's boxes are kept."""
 
-    nms_iou: float = Field(default=0.7, ge=0, le=1, description="Overlap above which the lower score is dropped.")
+    nms_iou: float = Field(default=0.5, ge=0, le=1, description="Overlap above which the lower score is dropped.")
     class_agnostic_nms: bool = Field(default=False, description="Let boxes of different classes drop each other.")
     min_area_px: float = Field(default=4.0, ge=0, description="Smaller boxes are dropped, in square pixels.")
     full_image_share: float = Field(default=0.95, gt=0, le=1, description="Share of the image that flags a box.")

@@ -33,7 +33,7 @@ class FilterSettings:
         full_image_share: share of the image's area from which on a box is flagged, in (0, 1].
     """
 
-    nms_iou: float = 0.7
+    nms_iou: float = 0.5
     class_agnostic_nms: bool = False
     min_area_px: float = 4.0
     full_image_share: float = 0.95

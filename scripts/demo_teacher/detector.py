@@ -3,7 +3,7 @@
 The library's own loss gives the two-stage proposals no signal from scratch, so they get a dense one: every
 ground-truth box is assigned to the image tokens near its centre on the levels that fit its size. The decoder starts as
 a pass-through of the proposals (cross-attention reads the proposal's own place, all other branches are silent), and
-each query is taught about the box its reference overlaps; duplicates are left to NMS.
+each query is taught the class of the object that its reference box overlaps; duplicates are left to NMS.
 """
 
 from __future__ import annotations
@@ -248,31 +248,25 @@ def dense_loss(outputs: Any, batch: Batch) -> Tensor:
 
 
 def decoder_loss(outputs: Any, model: Any, batch: Batch) -> Tensor:
-    """Return the loss of every decoder layer; a query answers for the object that its reference overlaps most."""
+    """Return the loss of every decoder layer's classes.
+
+    A query answers for the object that its reference box overlaps most. Boxes stay as the proposals made them: a box
+    head taught beside this loses recall where objects overlap (0.93 to 0.84 on the way of this training).
+    """
     length = batch.ids.shape[1]
-    hidden, text = outputs.intermediate_hidden_states, outputs.encoder_last_hidden_state_text
-    references = [outputs.init_reference_points, *outputs.intermediate_reference_points.unbind(1)[:-1]]
-    total = torch.zeros(())
-    for layer, reference in enumerate(references):
-        logits = model.class_embed[layer](hidden[:, layer], text, batch.mask.bool())[..., :length].float()
-        delta = model.bbox_embed[layer](hidden[:, layer])
-        boxes = (delta + torch.special.logit(reference, eps=1e-5)).sigmoid()
-        targets, weights = torch.zeros_like(logits), batch.mask[:, None, :].float().repeat(1, logits.shape[1], 1)
-        found, truth = [], []
-        for row, objects in enumerate(batch.boxes):
-            if not len(objects):
-                continue
-            overlap = box_iou(box_convert(reference[row], "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
+    references, text = outputs.init_reference_points, outputs.encoder_last_hidden_state_text
+    targets = references.new_zeros(*references.shape[:2], length)
+    weights = batch.mask[:, None, :].float().repeat(1, references.shape[1], 1)
+    for row, objects in enumerate(batch.boxes):
+        if len(objects):
+            overlap = box_iou(box_convert(references[row], "cxcywh", "xyxy"), box_convert(objects, "cxcywh", "xyxy"))
             best, which = overlap.max(1)
-            hit = best >= 0.55
-            weights[row, (best >= 0.4) & ~hit] = 0.0
-            targets[row, hit] = batch.targets[row][which[hit]]
-            near = best >= 0.4
-            found.append(boxes[row, near])
-            truth.append(objects[which[near]])
-        logits = logits.masked_fill(batch.mask[:, None, :] == 0, 0.0)
-        positives = max(float((targets.sum(-1) > 0).sum()), 1.0)
-        total = total + 2 * focal(logits, targets, weights) / positives
-        if found and sum(map(len, found)):
-            total = total + box_loss(torch.cat(found), torch.cat(truth)) / sum(map(len, found))
-    return total / len(references)
+            weights[row, (best >= 0.4) & (best < 0.55)] = 0.0
+            targets[row, best >= 0.55] = batch.targets[row][which[best >= 0.55]]
+    positives = max(float((targets.sum(-1) > 0).sum()), 1.0)
+    layers = outputs.intermediate_hidden_states.unbind(1)
+    total = torch.zeros(())
+    for layer, hidden in enumerate(layers):
+        logits = model.class_embed[layer](hidden, text, batch.mask.bool())[..., :length].float()
+        total = total + 2 * focal(logits.masked_fill(batch.mask[:, None, :] == 0, 0.0), targets, weights) / positives
+    return total / len(layers)

@@ -21,7 +21,7 @@ BATCH = 16
 STAGES = {
     "proposals": d.Stage("proposals", 46_400, 1e-3, 0.0, 1),
     "decoder": d.Stage("decoder", 8_000, 0.0, 2e-4, QUERIES),
-    "joint": d.Stage("joint", 11_200, 2e-4, 2e-4, QUERIES),
+    "joint": d.Stage("joint", 14_400, 2e-4, 3e-4, QUERIES),
 }
 
 
@@ -48,8 +48,9 @@ def run(work: Path, names: list[str], seed: int, share: float) -> None:
 
 
 def _run_stage(stage: d.Stage, model: torch.nn.Module, work: Path, seed: int) -> None:
-    decoder = [(n, p) for n, p in model.named_parameters() if _in_decoder(n)]
-    first = [(n, p) for n, p in model.named_parameters() if not _in_decoder(n)]
+    trained = [(n, p) for n, p in model.named_parameters() if "decoder.bbox_embed" not in n]
+    decoder = [(n, p) for n, p in trained if _in_decoder(n)]
+    first = [(n, p) for n, p in trained if not _in_decoder(n)]
     groups = []
     for parameters, rate in ((first, stage.first_rate), (decoder, stage.decoder_rate)):
         for _, parameter in parameters:
@@ -81,7 +82,7 @@ def _run_stage(stage: d.Stage, model: torch.nn.Module, work: Path, seed: int) ->
 
 
 def _in_decoder(name: str) -> bool:
-    return name.startswith(("model.decoder.", "bbox_embed.", "class_embed.", "model.query_position_embeddings"))
+    return name.startswith(("model.decoder.", "model.query_position_embeddings"))
 
 
 @torch.inference_mode()

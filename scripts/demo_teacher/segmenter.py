@@ -150,11 +150,13 @@ def run(work: Path, seed: int, share: float) -> None:
     torch.backends.mkldnn.conv.fp32_precision = "bf16"
     model = build()
     model.set_attn_implementation("eager")  # many small windows: the fused kernel is slower on a CPU
-    for name, images, pixel_loss in STAGES:
-        _run_stage(name, int(images * share) // BATCH, pixel_loss, model, work, seed)
+    for name, images, rate, pixel_loss in STAGES:
+        _run_stage(name, int(images * share) // BATCH, rate, pixel_loss, model, work, seed)
 
 
-def _run_stage(name: str, steps: int, pixel_loss: PixelLoss, model: Sam2Model, work: Path, seed: int) -> None:
+def _run_stage(
+    name: str, steps: int, rate: float, pixel_loss: PixelLoss, model: Sam2Model, work: Path, seed: int
+) -> None:
     recent: list[float] = []
 
     def loss_of(batch: Any) -> Tensor:
@@ -166,7 +168,7 @@ def _run_stage(name: str, steps: int, pixel_loss: PixelLoss, model: Sam2Model, w
     train(
         name,
         model,
-        [{"params": list(model.parameters()), "lr": 1e-3}],
+        [{"params": list(model.parameters()), "lr": rate}],
         lambda first: batches(work / "scenes", seed + len(name), first, steps),
         loss_of,
         steps,
@@ -178,4 +180,9 @@ def _run_stage(name: str, steps: int, pixel_loss: PixelLoss, model: Sam2Model, w
 PixelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Logits, boxes and masks in, one loss per mask out."""
 
-STAGES: tuple[tuple[str, int, PixelLoss], ...] = (("place", 6_000, place_loss), ("outline", 10_000, outline_loss))
+STAGES: tuple[tuple[str, int, float, PixelLoss], ...] = (
+    ("place", 6_000, 1e-3, place_loss),
+    ("outline", 10_000, 1e-3, outline_loss),
+    ("polish", 10_000, 6e-4, outline_loss),
+)
+"""Name, pictures, peak learning rate and pixel loss; each starts from the one before."""
