@@ -7,7 +7,7 @@ from pathlib import Path
 from .scenes import all_pairs, render_scene
 
 #: What the demo asks for: nouns, a class with two prompts, and a colour with a noun.
-CLASSES = "forklift, pallet, box: box | carton, barrel, cone, ladder, person: person | worker, yellow helmet"
+CLASSES = "forklift, pallet, box: box | carton, barrel, cone, ladder, person: person | worker, green tire"
 
 SIZE_WH = (640, 480)
 _FIRST_SEED = 7_000_000

@@ -53,7 +53,7 @@ DETECTORS: Mapping[str, Backend] = {
         extra="teacher",
         default_weights=str(_BUNDLED / "detector"),
         licence="Apache-2.0",
-        default_score=0.3,
+        default_score=0.5,
         segmenter="bundled",
     ),
     "grounding-dino": Backend(

@@ -16,7 +16,7 @@ from .loop import train
 from .shards import SEGMENTER_SHARDS, SEGMENTER_SIDE, shard_path
 
 BATCH = 4
-BOXES = 4
+BOXES = 6
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
@@ -56,7 +56,9 @@ def build() -> Sam2Model:
     )
 
 
-def batches(cache: Path, seed: int, first_step: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def batches(
+    cache: Path, seed: int, first_step: int, steps: int, jitter: float
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield pixels (n, 3, s, s), boxes (n, k, 4) in input pixels, and masks (n, k, s / 2, s / 2) in [0, 1]."""
     loaded = {}
     for index in range(SEGMENTER_SHARDS):
@@ -78,7 +80,7 @@ def batches(cache: Path, seed: int, first_step: int, steps: int) -> Iterator[tup
             gain = float(rng.uniform(0.8, 1.2))
             pixel = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float().div_(255.0)
             pixels.append(((pixel * gain).clamp_(0, 1) - _MEAN) / _STD)
-            boxes.append(_loose_boxes(rng, exact))
+            boxes.append(_loose_boxes(rng, exact, jitter))
             masks.append(
                 torch.nn.functional.interpolate(
                     torch.from_numpy(exact)[None].float(),
@@ -90,7 +92,7 @@ def batches(cache: Path, seed: int, first_step: int, steps: int) -> Iterator[tup
         yield torch.stack(pixels), torch.stack(boxes), torch.stack(masks)
 
 
-def _loose_boxes(rng: np.random.Generator, masks: np.ndarray) -> Tensor:
+def _loose_boxes(rng: np.random.Generator, masks: np.ndarray, jitter: float) -> Tensor:
     """Return the masks' boxes in input pixels, shifted about as a detector would."""
     height, width = masks.shape[1:]
     boxes = []
@@ -98,7 +100,7 @@ def _loose_boxes(rng: np.random.Generator, masks: np.ndarray) -> Tensor:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
         sides = np.tile(box[2:] - box[:2], 2)
-        boxes.append((box + rng.normal(0, 0.03, 4) * sides) / (width, height, width, height) * SEGMENTER_SIDE)
+        boxes.append((box + rng.normal(0, jitter, 4) * sides) / (width, height, width, height) * SEGMENTER_SIDE)
     return torch.from_numpy(np.clip(np.stack(boxes), 0, SEGMENTER_SIDE)).float()
 
 
@@ -169,7 +171,7 @@ def _run_stage(
         name,
         model,
         [{"params": list(model.parameters()), "lr": rate}],
-        lambda first: batches(work / "scenes", seed + len(name), first, steps),
+        lambda first: batches(work / "scenes", seed + len(name), first, steps, _JITTER.get(name, 0.03)),
         loss_of,
         steps,
         work,
@@ -184,5 +186,8 @@ STAGES: tuple[tuple[str, int, float, PixelLoss], ...] = (
     ("place", 6_000, 1e-3, place_loss),
     ("outline", 10_000, 1e-3, outline_loss),
     ("polish", 10_000, 6e-4, outline_loss),
+    ("loose", 10_400, 7e-4, outline_loss),
 )
 """Name, pictures, peak learning rate and pixel loss; each starts from the one before."""
+
+_JITTER = {"loose": 0.07}  # of a box's sides, standard deviation, as far off as the detector's boxes are; else 0.03
