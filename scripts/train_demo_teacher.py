@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("step", choices=("scenes", "detector", "segmenter", "export"))
     parser.add_argument("--work", type=Path, default=Path("runs/demo-teacher"), help="where scenes and checkpoints lie")
     parser.add_argument("--shards", type=int, default=40, help="files of 500 scenes to draw")
-    parser.add_argument("--stages", default="proposals,decoder,joint", help="detector stages to run")
+    parser.add_argument("--stages", default="proposals,decoder,joint,settle", help="detector stages to run")
     parser.add_argument("--images", type=float, default=1.0, help="share of the planned images per stage")
     options = parser.parse_args()
     if options.step == "scenes":

@@ -1,4 +1,4 @@
-"""The detector's three stages, one after the other, with a quick score on fresh scenes on the way."""
+"""The detector's stages, one after the other, with a quick score on fresh scenes on the way."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ STAGES = {
     "proposals": d.Stage("proposals", 46_400, 1e-3, 0.0, 1),
     "decoder": d.Stage("decoder", 8_000, 0.0, 2e-4, QUERIES),
     "joint": d.Stage("joint", 14_400, 2e-4, 3e-4, QUERIES),
+    "settle": d.Stage("settle", 11_200, 2e-4, 2e-4, QUERIES),
 }
 
 

@@ -22,7 +22,7 @@ from .words import vocabulary
 TARGET = Path(__file__).resolve().parents[2] / "labeling" / "demo" / "teacher"
 
 
-def export(work: Path, stage: str = "joint") -> None:
+def export(work: Path, stage: str = "settle") -> None:
     """Turn the last checkpoints into ``labeling/demo/teacher/{detector,segmenter}``."""
     model = detector.build(QUERIES)
     _save(model, work / f"{stage}.pt", TARGET / "detector")
