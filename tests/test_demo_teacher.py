@@ -44,7 +44,7 @@ def test_backends_name_these_folders_and_the_same_adapters_as_the_full_size_mode
 
 def test_card_has_command_seed_licence_and_every_goal() -> None:
     card = (FOLDER / "README.md").read_text()
-    for needed in ("scripts/train_demo_teacher.py", "20261121", "Apache-2.0", "0.80", "0.70", "0.60", "0.85", "10 %"):
+    for needed in ("scripts/train_demo_teacher.py", "20261121", "Apache-2.0", "0.80", "0.70", "0.60", "0.85", "0.10"):
         assert needed in card, needed
     assert all(word in card for word in [*NOUNS, *COLOURS])
 
