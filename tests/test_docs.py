@@ -41,7 +41,7 @@ def test_every_script_and_link_that_is_named_exists() -> None:
     scripts = set(re.findall(r"scripts/[\w/]+\.py", text_of_all()))
     assert len(scripts) >= 3
     assert [path for path in scripts if not (ROOT / path).is_file()] == []
-    links = [link for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README)]
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert len(links) >= 3
     assert [link for link in links if not (ROOT / link).exists()] == []
 
