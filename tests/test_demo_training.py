@@ -112,3 +112,40 @@ def test_run_that_was_cut_off_continues_at_its_step(tmp_path: Path) -> None:
     seen, continued = run(folders[1], 20)
     assert seen == list(range(10, 20))
     assert torch.equal(whole.weight, continued.weight)
+
+
+def test_segmenter_is_shown_boxes_around_its_masks_and_the_noun_of_every_pixel() -> None:
+    import torch
+    from demo_teacher import segmenter as s
+    from demo_teacher.shards import shrink
+
+    from labeling.demo.scenes import all_pairs, render_scene
+
+    scene = render_scene(1_000_003, pairs=all_pairs())
+    ids = np.zeros(scene.picture.shape[:2], np.uint8)
+    noun_of = np.zeros(256, np.uint8)
+    for number, thing in enumerate(scene.things, start=1):
+        ids[thing.mask] = number
+        noun_of[number] = 1 + list(NOUNS).index(thing.noun)
+    picture = shrink(scene.picture, (s.SEGMENTER_SIDE,) * 2)
+    pixels, boxes, masks, nouns = s._example(np.random.default_rng(0), picture, ids, noun_of, 0.0)
+
+    side = s.SEGMENTER_SIDE // 2
+    assert pixels.shape == (3, s.SEGMENTER_SIDE, s.SEGMENTER_SIDE)
+    assert masks.shape == (s.BOXES, side, side)
+    assert nouns.shape == (side, side)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = torch.nonzero(mask > 0.5, as_tuple=True)
+        seen = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) * 2
+        assert (seen - box).abs().max() <= 4  # two pixels of the mask
+        named = nouns[mask > 0.99].unique()
+        assert len(named) == 1
+        assert named[0] > 0
+
+    lesson = s.Lesson(s.build())
+    outputs = lesson.model(pixel_values=pixels[None], input_boxes=boxes[None], multimask_output=False)
+    assert outputs.pred_masks.shape == (1, s.BOXES, 1, side, side)
+    lesson.noun_loss(outputs.image_embeddings, nouns[None]).backward()
+    encoder = lesson.model.vision_encoder.backbone.patch_embed.projection.weight.grad
+    assert encoder is not None
+    assert encoder.abs().max() > 0  # the lesson reaches the image encoder

@@ -29,8 +29,11 @@ def export(work: Path, stage: str = "settle") -> None:
     tokenizer = BertTokenizer(vocab=vocabulary(), model_max_length=256)
     pictures = GroundingDinoImageProcessor(size={"shortest_edge": min(DETECTOR_WH), "longest_edge": max(DETECTOR_WH)})
     GroundingDinoProcessor(pictures, tokenizer).save_pretrained(TARGET / "detector")
-    if (work / "loose.pt").exists():
-        _save(segmenter.build(), work / "loose.pt", TARGET / "segmenter")
+    last = work / f"{segmenter.STAGES[-1].name}.pt"
+    if last.exists():
+        lesson = segmenter.Lesson(segmenter.build())
+        lesson.load_state_dict(torch.load(last, weights_only=True)["model"])
+        lesson.model.half().save_pretrained(TARGET / "segmenter")
         side = {"height": SEGMENTER_SIDE, "width": SEGMENTER_SIDE}
         mask = {"height": SEGMENTER_SIDE // 2, "width": SEGMENTER_SIDE // 2}
         Sam2Processor(Sam2ImageProcessor(size=side, mask_size=mask)).save_pretrained(TARGET / "segmenter")

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 from transformers import Sam2Config, Sam2HieraDetConfig, Sam2Model, Sam2VisionConfig
 from transformers.models.sam2.configuration_sam2 import Sam2MaskDecoderConfig, Sam2PromptEncoderConfig
+
+from labeling.demo.objects import NOUNS
 
 from .loop import train
 from .shards import SEGMENTER_SHARDS, SEGMENTER_SIDE, shard_path
 
 BATCH = 4
-BOXES = 6
+BOXES = 5
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+Numbers = npt.NDArray[np.uint8]
+PixelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Logits, boxes and masks in, one loss per mask out."""
 
 
 def build() -> Sam2Model:
@@ -56,43 +66,68 @@ def build() -> Sam2Model:
     )
 
 
-def batches(
-    cache: Path, seed: int, first_step: int, steps: int, jitter: float
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield pixels (n, 3, s, s), boxes (n, k, 4) in input pixels, and masks (n, k, s / 2, s / 2) in [0, 1]."""
-    loaded = {}
-    for index in range(SEGMENTER_SHARDS):
-        with np.load(shard_path(cache, index), allow_pickle=False) as data:
-            loaded[index] = (data["large"], data["ids"])
+class Lesson(nn.Module):
+    """The model, and a head that names each pixel's noun: it teaches the image encoder and is thrown away."""
+
+    def __init__(self, model: Sam2Model) -> None:
+        super().__init__()
+        self.model = model
+        hidden = model.config.mask_decoder_config.hidden_size
+        self.nouns = nn.Conv2d(hidden // 8 + hidden // 4 + hidden, 1 + len(NOUNS), 1)
+
+    def noun_loss(self, levels: Sequence[Tensor], nouns: Tensor) -> Tensor:
+        """Return the cross-entropy of every pixel's noun, background half as heavy; nouns is (n, side, side)."""
+        side = nouns.shape[-1]
+        same = [functional.interpolate(level, size=(side, side), mode="bilinear") for level in levels]
+        weight = torch.ones(1 + len(NOUNS))
+        weight[0] = 0.5
+        return functional.cross_entropy(self.nouns(torch.cat(same, 1)), nouns, weight=weight)
+
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def batches(cache: Path, seed: int, first_step: int, steps: int, jitter: float) -> Iterator[Batch]:
+    """Yield pixels (n, 3, s, s), boxes (n, k, 4) in input pixels, masks (n, k, s / 2, s / 2), nouns (n, s / 2, s / 2).
+
+    Masks are in [0, 1]; nouns count from 1, 0 is background.
+    """
+    shards = [_read_shard(shard_path(cache, index)) for index in range(SEGMENTER_SHARDS)]
     for step in range(first_step, steps):
         rng = np.random.default_rng([seed, step])
-        pixels, boxes, masks = [], [], []
-        while len(pixels) < BATCH:
-            pictures, ids = loaded[int(rng.integers(SEGMENTER_SHARDS))]
+        examples = []
+        for _ in range(BATCH):
+            pictures, ids, noun_of = shards[int(rng.integers(len(shards)))]
             which = int(rng.integers(len(pictures)))
-            flip = rng.random() < 0.5
-            picture, numbered = pictures[which], ids[which]
-            if flip:
-                picture, numbered = picture[:, ::-1], numbered[:, ::-1]
-            count = int(numbered.max())
-            chosen = rng.permutation(count)[:BOXES] if count >= BOXES else rng.integers(0, count, BOXES)
-            exact = np.stack([numbered == number + 1 for number in chosen])
-            gain = float(rng.uniform(0.8, 1.2))
-            pixel = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float().div_(255.0)
-            pixels.append(((pixel * gain).clamp_(0, 1) - _MEAN) / _STD)
-            boxes.append(_loose_boxes(rng, exact, jitter))
-            masks.append(
-                torch.nn.functional.interpolate(
-                    torch.from_numpy(exact)[None].float(),
-                    size=(SEGMENTER_SIDE // 2,) * 2,
-                    mode="bilinear",
-                    antialias=True,
-                )[0]
-            )
-        yield torch.stack(pixels), torch.stack(boxes), torch.stack(masks)
+            turn = slice(None, None, -1 if rng.random() < 0.5 else 1)
+            examples.append(_example(rng, pictures[which][:, turn], ids[which][:, turn], noun_of[which], jitter))
+        pixels, boxes, masks, nouns = (torch.stack(part) for part in zip(*examples, strict=True))
+        yield pixels, boxes, masks, nouns
 
 
-def _loose_boxes(rng: np.random.Generator, masks: np.ndarray, jitter: float) -> Tensor:
+def _read_shard(path: Path) -> tuple[Numbers, Numbers, Numbers]:
+    """Return pictures, the number of each pixel's object (0 none), and the noun of each number, per scene."""
+    with np.load(path, allow_pickle=False) as data:
+        things = json.loads(str(data["things"]))
+        noun_of = np.zeros((len(things), 256), np.uint8)
+        for row, scene in enumerate(things):
+            noun_of[row, 1 : len(scene) + 1] = [1 + list(NOUNS).index(noun) for _, noun, _ in scene]
+        return data["large"], data["ids"], noun_of
+
+
+def _example(rng: np.random.Generator, picture: Numbers, ids: Numbers, noun_of: Numbers, jitter: float) -> Batch:
+    count = int(ids.max())
+    chosen = rng.permutation(count)[:BOXES] if count >= BOXES else rng.integers(0, count, BOXES)
+    exact = np.stack([ids == number + 1 for number in chosen])
+    pixel = torch.from_numpy(np.array(picture, order="C")).permute(2, 0, 1).float().div_(255.0)
+    pixel = ((pixel * float(rng.uniform(0.8, 1.2))).clamp_(0, 1) - _MEAN) / _STD
+    side = (SEGMENTER_SIDE // 2,) * 2
+    masks = functional.interpolate(torch.from_numpy(exact)[None].float(), size=side, mode="bilinear", antialias=True)
+    nouns = functional.interpolate(torch.from_numpy(noun_of[ids])[None, None].float(), size=side, mode="nearest")
+    return pixel, _loose_boxes(rng, exact, jitter), masks[0], nouns[0, 0].long()
+
+
+def _loose_boxes(rng: np.random.Generator, masks: Numbers, jitter: float) -> Tensor:
     """Return the masks' boxes in input pixels, shifted about as a detector would."""
     height, width = masks.shape[1:]
     boxes = []
@@ -106,14 +141,14 @@ def _loose_boxes(rng: np.random.Generator, masks: np.ndarray, jitter: float) -> 
 
 def place_loss(logits: Tensor, boxes: Tensor, masks: Tensor) -> Tensor:
     """Return the loss of the first stage per mask: every pixel counts, so the box is what the model learns to heed."""
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     miss = (logits.sigmoid() - masks).abs()
     return 5 * (miss * entropy).sum((-1, -2)) / masks.sum((-1, -2)).clamp(min=16.0)
 
 
 def outline_loss(logits: Tensor, boxes: Tensor, masks: Tensor) -> Tensor:
     """Return the loss of the second stage per mask: cross-entropy per pixel of the box, inside it twice as heavy."""
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     near = _near_boxes(boxes, masks.shape[-1])
     weighted = entropy * (1 + near)
     return weighted.sum((-1, -2)) / near.sum((-1, -2)).clamp(min=1.0)
@@ -146,48 +181,68 @@ def _near_boxes(boxes: Tensor, side: int) -> Tensor:
 
 
 def run(work: Path, seed: int, share: float) -> None:
-    """Train the segmenter; the second stage starts from the first."""
+    """Train the segmenter; each stage starts from the one before."""
     torch.manual_seed(seed)
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     torch.backends.mkldnn.conv.fp32_precision = "bf16"
     model = build()
     model.set_attn_implementation("eager")  # many small windows: the fused kernel is slower on a CPU
-    for name, images, rate, pixel_loss in STAGES:
-        _run_stage(name, int(images * share) // BATCH, rate, pixel_loss, model, work, seed)
+    lesson = Lesson(model)
+    for number, stage in enumerate(STAGES):
+        _run_stage(stage, int(stage.images * share) // BATCH, lesson, work, seed + number)
 
 
-def _run_stage(
-    name: str, steps: int, rate: float, pixel_loss: PixelLoss, model: Sam2Model, work: Path, seed: int
-) -> None:
-    recent: list[float] = []
+def _run_stage(stage: Stage, steps: int, lesson: Lesson, work: Path, seed: int) -> None:
+    recent: deque[tuple[float, float]] = deque(maxlen=200)
 
     def loss_of(batch: Any) -> Tensor:
-        pixels, boxes, masks = batch
-        outputs = model(pixel_values=pixels, input_boxes=boxes, multimask_output=False)
-        recent.append(float(overlap(outputs.pred_masks[:, :, 0], masks).mean()))
-        return mask_loss(outputs, boxes, masks, pixel_loss)
+        pixels, boxes, masks, nouns = batch
+        outputs = lesson.model(pixel_values=pixels, input_boxes=boxes, multimask_output=False)
+        noun_loss = lesson.noun_loss(outputs.image_embeddings, nouns)
+        recent.append((float(overlap(outputs.pred_masks[:, :, 0], masks).mean()), float(noun_loss.detach())))
+        return mask_loss(outputs, boxes, masks, stage.pixel_loss) + stage.noun_weight * noun_loss
+
+    def progress() -> str:
+        mask_iou, noun_loss = np.mean(recent, axis=0)
+        return f"training mask IoU {mask_iou:.3f} noun loss {noun_loss:.3f}"
 
     train(
-        name,
-        model,
-        [{"params": list(model.parameters()), "lr": rate}],
-        lambda first: batches(work / "scenes", seed + len(name), first, steps, _JITTER.get(name, 0.03)),
+        stage.name,
+        lesson,
+        [{"params": list(lesson.parameters()), "lr": stage.rate}],
+        lambda first: batches(work / "scenes", seed, first, steps, stage.jitter),
         loss_of,
         steps,
         work,
-        evaluate=lambda: f"training mask IoU {np.mean(recent[-100:]):.3f}",
+        evaluate=progress,
     )
 
 
-PixelLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Logits, boxes and masks in, one loss per mask out."""
+class Stage(NamedTuple):
+    """One stage of the training.
 
-STAGES: tuple[tuple[str, int, float, PixelLoss], ...] = (
-    ("place", 6_000, 1e-3, place_loss),
-    ("outline", 10_000, 1e-3, outline_loss),
-    ("polish", 10_000, 6e-4, outline_loss),
-    ("loose", 10_400, 7e-4, outline_loss),
+    Attributes:
+        name: of the checkpoint.
+        images: how many pictures are shown.
+        rate: peak learning rate.
+        pixel_loss: logits, boxes and masks in, one loss per mask out.
+        noun_weight: of the loss of each pixel's noun.
+        jitter: how far off boxes are, standard deviation in shares of their sides; the detector's are 0.06 off.
+    """
+
+    name: str
+    images: int
+    rate: float
+    pixel_loss: PixelLoss
+    noun_weight: float
+    jitter: float
+
+
+STAGES = (
+    Stage("place", 6_000, 1e-3, place_loss, 0.0, 0.03),
+    Stage("outline", 10_000, 1e-3, outline_loss, 0.0, 0.03),
+    Stage("polish", 10_000, 6e-4, outline_loss, 0.0, 0.03),
+    Stage("loose", 10_400, 7e-4, outline_loss, 0.0, 0.07),
+    Stage("nouns", 28_000, 8e-4, outline_loss, 0.5, 0.06),
 )
-"""Name, pictures, peak learning rate and pixel loss; each starts from the one before."""
-
-_JITTER = {"loose": 0.07}  # of a box's sides, standard deviation, as far off as the detector's boxes are; else 0.03
+"""Each starts from the one before."""
