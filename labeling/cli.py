@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module, metadata
 from types import FrameType
-from typing import Annotated, Any
 
-import typer
-
+# Whatever takes longer to import is imported once Ctrl-C ends this program in good order.
 from .core.errors import LabelstillError
 
 #: Verb -> where its function lives, and its line in `labelstill --help`.
@@ -35,7 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
-_STOPPED = "stopped: the same command continues where this one ended"
+_STOPPED = "stopped: the same command continues from what was written"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +53,7 @@ def guarded(function: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
         with _terminable():
             code = function(arguments)
             sys.stdout.flush()
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return _leave(INTERRUPTED, arguments)
     except SystemExit as leaving:
         return _leave(leaving.code if isinstance(leaving.code, int) else 1, arguments)
@@ -68,53 +63,40 @@ def guarded(function: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
         return 1
     except Exception as error:
         if os.environ.get("LABELSTILL_DEBUG"):
+            import traceback
+
             traceback.print_exc()
-        return _fail(_sentence(error), arguments)
+        return _fail(_sentence(error, arguments), arguments)
     if code in (INTERRUPTED, TERMINATED):
-        typer.echo(_STOPPED, err=True)
+        sys.stderr.write(f"{_STOPPED}\n")
     return code
 
 
-def invoke(app: typer.Typer, arguments: Sequence[str], name: str) -> Any:
-    """Parse the arguments, run the Typer app and return what its command returned; errors are raised, not printed."""
-    return typer.main.get_command(app).main(args=list(arguments), prog_name=name, standalone_mode=False)
-
-
 def _run_verb(arguments: Sequence[str]) -> int:
-    result = invoke(_application(arguments[0] if arguments else ""), arguments or ["--help"], "labelstill")
+    with _leaving_at_once(arguments):
+        from .typer_app import application, invoke
+
+        app = application(VERBS, arguments[0] if arguments else "")
+    result = invoke(app, arguments or ["--help"], "labelstill")
     return result if isinstance(result, int) else 0
 
 
-def _application(asked: str) -> typer.Typer:
-    """Return the command line; of all verbs only the one that is asked for is imported."""
-    settings = {"help_option_names": ["-h", "--help"]}
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=settings)
-    app.callback(help="Type what you are looking for, get labels that people only have to correct.")(_global_options)
-    for name, (target, summary) in VERBS.items():
-        if name == asked:
-            module, function = target.split(":")
-            app.command(name)(getattr(import_module(module), function))
-        else:
-            app.command(name, help=summary)(_not_asked_for)
-    return app
+@contextlib.contextmanager
+def _leaving_at_once(arguments: Sequence[str]) -> Iterator[None]:
+    """Let Ctrl-C end the process while libraries are imported: nothing is open yet, and an exception could get lost."""
 
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"\n{_STOPPED}\n".encode())
+            if "--json" in arguments:
+                os.write(1, f'{{"error": "{_STOPPED}"}}\n'.encode())
+        os._exit(INTERRUPTED)
 
-def _not_asked_for() -> None:
-    raise AssertionError("only the verb that is asked for can run")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"labelstill {metadata.version('labelstill')}")
-        raise typer.Exit
-
-
-def _global_options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    del version
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
@@ -134,18 +116,19 @@ def _terminable() -> Iterator[None]:
 def _leave(code: int, arguments: Sequence[str]) -> int:
     """End a verb that was cut off before it could say anything."""
     if code in (INTERRUPTED, TERMINATED):
-        typer.echo(_STOPPED, err=True)
+        sys.stderr.write(f"{_STOPPED}\n")
         _answer_in_json(_STOPPED, arguments)
     return code
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(error, LabelstillError):
         return str(error)
     # Typer's own errors know how to say what is wrong with the command line, whichever click they are built on.
-    usage = getattr(error, "format_message", None)
-    if usage is not None:
-        return str(usage())
+    if hasattr(error, "format_message"):
+        from .typer_app import usage_sentence
+
+        return usage_sentence(error, arguments)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"unexpected {type(error).__name__}: {error} (a defect; LABELSTILL_DEBUG=1 shows where)"
@@ -154,14 +137,17 @@ def _sentence(error: Exception) -> str:
 def _fail(sentence: str, arguments: Sequence[str]) -> int:
     lines = [" ".join(line.split()) for line in sentence.splitlines() if line.strip()] or ["failed without a reason"]
     for line in lines:
-        typer.echo(f"error: {line}", err=True)
+        sys.stderr.write(f"error: {line}\n")
     _answer_in_json("; ".join(lines), arguments)
     return 1
 
 
 def _answer_in_json(error: str, arguments: Sequence[str]) -> None:
     if "--json" in arguments:
+        import json
+
         try:
-            typer.echo(json.dumps({"error": error}))
+            sys.stdout.write(json.dumps({"error": error}) + "\n")
+            sys.stdout.flush()
         except OSError:  # nobody can be told there; what is still buffered must not raise again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,16 +22,22 @@ class FoundFile:
     """A regular file that is an image by its name or its first bytes; whether it decodes is not known yet.
 
     Attributes:
-        path: absolute; below ``root``; may hold surrogate escapes where the name is no valid UTF-8.
+        name: absolute path as text, may hold surrogate escapes where it is no valid UTF-8. Not a Path, because a run
+            with nothing to do asks for the names of 100,000 files and for no more.
         root: the resolved folder that was searched, or the folder of a file that was named itself.
         size: bytes.
         mtime_ns: time of the last change.
     """
 
-    path: Path
+    name: str
     root: Path
     size: int
     mtime_ns: int
+
+    @property
+    def path(self) -> Path:
+        """The file; below ``root``."""
+        return Path(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,9 @@ def no_images_error(inputs: Sequence[Path], found: Scan) -> InputError:
     seen = []
     if found.rejected:
         first = found.rejected[0]
-        seen.append(f"{len(found.rejected)} could not be used (first: {display(first.path)}: {first.reason})")
+        seen.append(
+            f"{len(found.rejected)} could not be used (first: {display(first.path)}: {first.reason}: {first.detail})"
+        )
     if found.skipped:
         seen.append(f"{len(found.skipped)} files are no images")
     if found.passed_over:
@@ -146,7 +154,7 @@ class _Search:
         if stat.S_ISDIR(info.st_mode):
             self._folder(root, root)
         else:
-            self._entry(root, os.path.dirname(root), info)
+            self._entry(root, os.path.basename(root), os.path.dirname(root), info)
 
     def follow(self) -> None:
         """Search the folders behind links, sorted, and those that turn up meanwhile."""
@@ -164,10 +172,10 @@ class _Search:
         def in_order(paths: Iterable[str]) -> list[str]:
             return sorted(paths, key=os.fsencode)
 
-        roots = {root: Path(root) for root, _ in self._files.values()}
+        roots = {root: Path(root) for root in {root for root, _ in self._files.values()}}
         return Scan(
             files=tuple(
-                FoundFile(Path(path), roots[root], info.st_size, info.st_mtime_ns)
+                FoundFile(path, roots[root], info.st_size, info.st_mtime_ns)
                 for path in in_order(self._files)
                 for root, info in (self._files[path],)
             ),
@@ -191,9 +199,10 @@ class _Search:
             except OSError as error:
                 self._unreachable(folder, error)
                 continue
-            for path in (entry.path for entry in met):
+            for entry in met:
+                path = entry.path
                 try:
-                    info = os.lstat(path)
+                    info = entry.stat(follow_symlinks=False)
                 except OSError as error:
                     self._unreachable(path, error)
                     continue
@@ -202,18 +211,18 @@ class _Search:
                 elif stat.S_ISDIR(info.st_mode):
                     waiting.append(path)
                 else:
-                    self._entry(path, root, info)
+                    self._entry(path, entry.name, root, info)
 
     def _unreachable(self, path: str, error: OSError) -> None:
         reason = "permission" if isinstance(error, PermissionError) else "unreadable"
         self._rejected[path] = (reason, f"cannot be searched: {_cause(error)}")
 
-    def _entry(self, path: str, root: str, info: os.stat_result) -> None:
-        """Sort in anything but a folder."""
+    def _entry(self, path: str, name: str, root: str, info: os.stat_result) -> None:
+        """Sort in anything but a folder; ``name`` is the last part of ``path``."""
         if stat.S_ISLNK(info.st_mode):
-            self._link(path, root)
+            self._link(path, name, root)
             return
-        suffix = suffix_of(os.path.basename(path))
+        suffix = suffix_of(name)
         if not stat.S_ISREG(info.st_mode):
             if suffix in FORMAT_OF_SUFFIX:
                 self._rejected[path] = ("not_a_regular_file", "a pipe, socket or device with the name of an image")
@@ -221,15 +230,14 @@ class _Search:
                 self._skipped[path] = "not_a_regular_file"
         elif suffix in UNREADABLE_SUFFIXES:
             self._rejected[path] = ("unsupported_format", f"{suffix} is not read; export it as JPEG, PNG or TIFF")
-        elif self._is_image(path, suffix):
+        elif self._is_image(path, name, suffix):
             self._files.setdefault(path, (root, info))
         else:
             self._skipped[path] = "not_an_image"
 
     @staticmethod
-    def _is_image(path: str, suffix: str) -> bool:
-        companion = os.path.basename(path).startswith("._")
-        if suffix in FORMAT_OF_SUFFIX and not companion:
+    def _is_image(path: str, name: str, suffix: str) -> bool:
+        if suffix in FORMAT_OF_SUFFIX and not name.startswith("._"):
             return True
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -245,8 +253,8 @@ class _Search:
             return not head.startswith(_APPLE_DOUBLE)
         return sniff(head) is not None
 
-    def _link(self, path: str, root: str) -> None:
-        suffix = suffix_of(os.path.basename(path))
+    def _link(self, path: str, name: str, root: str) -> None:
+        suffix = suffix_of(name)
         try:
             info = os.stat(path)
         except OSError as error:
@@ -268,7 +276,7 @@ class _Search:
             else:
                 self._skipped[path] = "link_outside"
         elif not is_folder:
-            self._entry(path, root, info)
+            self._entry(path, name, root, info)
         elif _inside(os.path.realpath(os.path.dirname(path)), [target]):
             self._rejected[path] = ("link_loop", "the link leads back to a folder that holds it")
         elif self._follow_links:

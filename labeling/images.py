@@ -148,7 +148,7 @@ def _colour(background: str) -> tuple[int, int, int]:
         red, green, blue = ImageColor.getrgb(background)[:3]
     except ValueError as error:
         raise InputError(
-            f"images.background: expected a colour such as 'white' or '#rrggbb', got {background!r}"
+            f"images.background in project.yaml: expected a colour such as 'white' or '#rrggbb', got {background!r}"
         ) from error
     return red, green, blue
 

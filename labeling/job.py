@@ -21,6 +21,7 @@ from .core.store_rows import shown_path
 from .image_files import no_images_error, scan
 from .images import load
 from .label_run import Summary, batch_size, label_files, record_rejected
+from .pipeline import Load
 from .planning import Plan, done_key, make_plan, searched_folders
 from .project import OWN_FILES, OWN_FOLDERS, Project, project_name
 from .teachers import backends
@@ -82,6 +83,10 @@ class LabelJob:
         self.filters = FilterSettings(**config.filters.model_dump(include=set(FiltersConfig.model_fields)))
         self.batch = _batch(request.batch or str(config.teacher.batch))
         self._images = config.images
+        self.max_pixels = config.images.max_pixels
+        self.load: Load = partial(
+            load, **config.images.model_dump(include={"max_pixels", "background", "accept_truncated"})
+        )
         if request.limit is not None and request.limit < 1:
             raise InputError(f"--limit is {request.limit}: expected a number of files, 1 or more")
         made_here = [self.root / name for name in (*OWN_FILES, *OWN_FOLDERS)]
@@ -172,7 +177,7 @@ class LabelJob:
             store,
             plan,
             self.teacher,
-            partial(load, **self._images.model_dump(include={"max_pixels", "background", "accept_truncated"})),
+            self.load,
             key=self.key(store),
             run_id=run_id,
             batch=self.batch or batch_size(store, memory, device),
@@ -234,10 +239,15 @@ def _teacher_spec(request: LabelRequest, config: TeacherConfig) -> backends.Teac
         device=request.device or config.device,
         trust_weights=request.trust_weights,
     )
-    backends.detector_backend(spec)
-    backends.segmenter_backend(spec)
+    try:
+        backends.detector_backend(spec)
+        backends.segmenter_backend(spec)
+    except InputError as error:
+        typed = request.detector or request.segmenter
+        raise InputError(f"{error}" if typed else f"teacher in project.yaml: {error}") from error
     if class_names is not None and not class_names.is_file():
-        raise InputError(f"--class-names {class_names}: expected a file with one class name per line, there is none")
+        found = "a folder, pipe or device" if class_names.exists() else "nothing"
+        raise InputError(f"--class-names {class_names}: expected a file with one class name per line, found {found}")
     return spec
 
 

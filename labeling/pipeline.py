@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,14 @@ class Pipeline:
     """
 
     def __init__(
-        self, teacher: Teacher, load: Load, *, done_key: str, batch: int, current: frozenset[str] = frozenset()
+        self,
+        teacher: Teacher,
+        load: Load,
+        *,
+        done_key: str,
+        batch: int,
+        current: frozenset[str] = frozenset(),
+        copies: bool = False,
     ) -> None:
         """Prepare a run.
 
@@ -65,20 +72,24 @@ class Pipeline:
             done_key: what the images will be done for.
             batch: files per batch.
             current: sha256 of images that need no labels; their files are recorded as further paths.
+            copies: label every file, also one with the bytes of an image met before; nothing is remembered then.
         """
         self._teacher = teacher
         self._load = load
         self._done_key = done_key
         self._batch = batch
         self._met = set(current)
+        self._copies = copies
         self._failures: dict[str, str] = {}
         self._proven = False
         self._failed = 0
         self.fits = batch
         """How many images the device holds at once: ``batch``, or less after it ran out of memory."""
 
-    def run(self, files: Sequence[FoundFile]) -> Generator[list[ImageOutcome], None, None]:
+    def run(self, files: Iterable[FoundFile]) -> Generator[list[ImageOutcome], None, None]:
         """Yield the outcomes of each batch; the next batch is under way meanwhile. Close it to stop early.
+
+        The files are taken one by one, in another thread, as room for them gets free.
 
         Raises:
             BackendError: the teacher cannot be used. InputError: it refuses the ontology.
@@ -91,7 +102,7 @@ class Pipeline:
                 items.clear()  # frees the pixels before the caller writes and waits
                 yield outcomes
 
-    def _detected(self, files: Sequence[FoundFile]) -> Generator[list[_Item], None, None]:
+    def _detected(self, files: Iterable[FoundFile]) -> Generator[list[_Item], None, None]:
         with contextlib.closing(self._decoded(files)) as decoded:
             while items := self._next_batch(decoded):
                 self._in_groups(self._detect, items)
@@ -100,15 +111,16 @@ class Pipeline:
     def _next_batch(self, decoded: Iterator[_Item]) -> list[_Item]:
         items = []
         for item in decoded:
-            if item.image is not None and item.image.sha256 not in self._met:
+            if item.image is not None and (self._copies or item.image.sha256 not in self._met):
                 item.wanted = True
-                self._met.add(item.image.sha256)
+                if not self._copies:
+                    self._met.add(item.image.sha256)
             items.append(item)
             if len(items) == self._batch:
                 break
         return items
 
-    def _decoded(self, files: Sequence[FoundFile]) -> Generator[_Item, None, None]:
+    def _decoded(self, files: Iterable[FoundFile]) -> Generator[_Item, None, None]:
         workers = min(16, len(os.sched_getaffinity(0)))
         window: deque[Future[_Item]] = deque()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
@@ -183,9 +195,9 @@ class Pipeline:
         if item.image is None:
             assert item.rejected is not None
             return quarantined_outcome(stamp, str(item.rejected), item.rejected.sha256, None)
-        if item.failure is not None:
+        if item.failure is not None and not self._copies:
             self._failures[item.image.sha256] = item.failure
-        failure = self._failures.get(item.image.sha256)
+        failure = item.failure if item.wanted else self._failures.get(item.image.sha256)
         if failure is not None:
             return quarantined_outcome(stamp, failure, item.image.sha256, item.image)
         if item.labelled is None:

@@ -93,7 +93,7 @@ def make_plan(
     met: set[str | None] = set()
     seen: set[bytes] = set()
     for file in scan.files:
-        name = os.fsencode(file.path)
+        name = os.fsencode(file.name)
         seen.add(name)
         row = known.get(name)
         if row is None or (row.size, row.mtime_ns) != (file.size, file.mtime_ns):

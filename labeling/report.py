@@ -33,6 +33,21 @@ _MOST_RUNS = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """What makes a report one of a preview.
+
+    Attributes:
+        photos: how many there are in all.
+        label: command that labels them all.
+        again: command that makes another preview.
+    """
+
+    photos: int
+    label: str
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Shown:
     """One picture of a contact sheet with its texts."""
 
@@ -42,7 +57,9 @@ class _Shown:
     label: str
 
 
-def render(store: Store, ontology: Ontology, project: Path, load: Load) -> tuple[str, Findings]:
+def render(
+    store: Store, ontology: Ontology, project: Path, load: Load, preview: Preview | None = None
+) -> tuple[str, Findings]:
     """Return the HTML and what it says. Photos are decoded one at a time; the sources are only read.
 
     Args:
@@ -50,6 +67,7 @@ def render(store: Store, ontology: Ontology, project: Path, load: Load) -> tuple
         ontology: of the project.
         project: its folder, for its name and for the commands that are suggested.
         load: decodes a photo.
+        preview: says that these are a few photos of many, and what to type then; None for the report of a project.
     """
     labelled = (
         (image, store.annotations_of(image.sha256, "best"))
@@ -63,13 +81,17 @@ def render(store: Store, ontology: Ontology, project: Path, load: Load) -> tuple
     sheet = list(_sheet(store, found, ids, load, vanished))
     unsure = list(_unsure(store, found, ids, load, vanished))
     drops, runs = store.drop_counts(), store.runs()
+    notes, next_steps = words.notes(found, counts), words.next_steps(project, found, runs)
+    if preview is not None:
+        notes.insert(0, words.preview_note(found, preview.photos))
+        next_steps = words.steps_after_preview(preview.label, preview.again)
     text = _environment().from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         project=project.resolve().name,
         made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
         version=metadata.version("labelstill"),
         headline=words.headline(found),
         tiles=words.tiles(found, counts),
-        notes=words.notes(found, counts),
+        notes=notes,
         classes=words.class_rows(found, ontology),
         frame=FRAME_WH,
         sheet=sheet,
@@ -84,7 +106,7 @@ def render(store: Store, ontology: Ontology, project: Path, load: Load) -> tuple
         skipped=counts["skipped_files"],
         teacher=words.teacher_rows(runs, store.cached_hash),
         runs=[words.run_row(run) for run in reversed(runs[-_MOST_RUNS:])],
-        next_steps=words.next_steps(project, found, runs),
+        next_steps=next_steps,
     )  # fmt: skip
     # The folder's own name may be no valid text.
     return text.encode("utf-8", "backslashreplace").decode("utf-8"), found

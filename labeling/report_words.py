@@ -96,6 +96,12 @@ def notes(found: Findings, counts: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"text": "Every class was found and every photo could be read.", "look": False}]
 
 
+def preview_note(found: Findings, photos: int) -> dict[str, Any]:
+    """Say that this is a preview, and of how much."""
+    some = f"{found.images:,} of {counted(photos, 'photo')}, chosen to differ from each other"
+    return {"text": f"A preview: {some}. No label was kept, and labels.db was not touched.", "look": False}
+
+
 def class_rows(found: Findings, ontology: Ontology) -> list[dict[str, Any]]:
     """Return one row per class: counts, share of the most frequent class in percent, and its histogram."""
     most = max((row.objects for row in found.classes.values()), default=0)
@@ -211,6 +217,17 @@ def next_steps(project: Path, found: Findings, runs: Sequence[Run]) -> list[dict
             "text": "If the labels are good enough to train on, write them in the form that your trainer reads: yolo, "
             "yolo-seg or coco.",
             "command": shlex.join(["labelstill", "convert", "--project", folder, "--to", "yolo", "--out", out]),
+        },
+    ]
+
+
+def steps_after_preview(label: str, again: str) -> list[dict[str, str]]:
+    """Return what to do after a preview, each with a command to type."""
+    return [
+        {"text": "If it looks right, label all photos:", "command": label},
+        {
+            "text": "If a class is missed or mixed up, give it other prompts and look again:",
+            "command": again,
         },
     ]
 

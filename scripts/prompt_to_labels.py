@@ -19,13 +19,16 @@ from labeling.job import LabelJob
 
 
 def prompt_to_labels(arguments: Sequence[str]) -> int:
-    parsed = parse_request(arguments, "prompt_to_labels.py")
-    if parsed is None:
+    asked = parse_request(arguments, "prompt_to_labels.py")
+    if asked is None:
         return 0
-    request, as_json = parsed
+    if asked.preview is not None:
+        from labeling.commands.preview import preview
+
+        return preview(asked.request, asked.preview, as_json=asked.as_json)
 
     # 1. What to look for, with which teacher, in which photos: checked before anything is loaded or written.
-    job = LabelJob(request)
+    job = LabelJob(asked.request)
 
     # 2. The project folder, held for writing; a new one is made once the teacher is loaded and took the prompts.
     with job.open_project() as (project, store):
@@ -33,13 +36,14 @@ def prompt_to_labels(arguments: Sequence[str]) -> int:
         plan = job.plan(store)
 
         # 4. Decode, detect, segment, write, batch by batch; Ctrl-C ends it between two batches.
-        with stop_on_signals() as stop, show_progress(len(plan.files), quiet=as_json) as shown:
+        done = plan.unchanged + plan.reviewed
+        with stop_on_signals() as stop, show_progress(len(plan.files), quiet=asked.as_json, before=done) as shown:
             summary = job.run(plan, project, store, stop, shown)
 
     # 5. What was found, where it lies, what to run next.
     ending = Ending(job, plan, summary)
     code = stop.exit_code if summary.stopped else ending.exit_code()
-    print(json.dumps(ending.as_dict()) if as_json else ending.as_text())
+    print(json.dumps(ending.as_dict()) if asked.as_json else ending.as_text())
     return code
 
 

@@ -58,9 +58,9 @@ def test_the_segmenter_follows_the_detector_unless_named(detector: str, asked: s
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="unknown detector 'yolo': choose one of bundled, grounding-dino, ultralytics"):
+    with pytest.raises(InputError, match="unknown detector 'yolo'; known: bundled, grounding-dino, ultralytics"):
         backends.detector_backend(TeacherSpec(detector="yolo"))
-    with pytest.raises(InputError, match="unknown segmenter 'sam': choose one of bundled, sam2, none"):
+    with pytest.raises(InputError, match=r"unknown segmenter 'sam', did you mean 'sam2'\?"):
         backends.segmenter_backend(TeacherSpec(segmenter="sam"))
 
 
@@ -148,7 +148,7 @@ def test_a_hub_id_is_found_in_the_cache_and_its_absence_said_in_one_line(
         ("./absent.safetensors", "do not exist"),
         ("weights/absent.pt", "do not exist"),
         ("/absent", "do not exist"),
-        ("empty", "the folder has no model"),
+        ("empty", "expected a folder with config.json"),
     ],
 )
 def test_weights_that_are_not_there_are_named(

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 
 from labeling.core import masks
-from labeling.core.records import Annotation, Provenance, Rle
+from labeling.core.records import Provenance, Rle
 from labeling.formats import coco
+from labeling.formats.items import Item, LabelledImage
 
 SIZE_WH = (64, 48)
-HEAD = {"info": {"description": "drawn"}, "licenses": [], "categories": coco.categories(["größe", "disc"])}
+HEAD = {"info": {"description": "drawn"}, "licenses": [], "categories": coco.categories([("größe", 1), ("disc", 2)])}
 
 
 def rectangle() -> npt.NDArray[np.bool_]:
@@ -40,16 +41,18 @@ def two_parts() -> npt.NDArray[np.bool_]:
 Box = tuple[float, float, float, float]
 
 
-def annotation(box: Box, rle: Rle | None = None, score: float | None = 0.75) -> Annotation:
+def labelled(box: Box, rle: Rle | None = None, score: float | None = 0.75, crowd: bool = False) -> Item:
     human = score is None
     made = Provenance("human") if human else Provenance("teacher", model="m@1", prompt="a disc", score=score)
-    return Annotation("0" * 32, "a" * 64, "disc", box, made, rle)
+    return Item("disc", box, rle, crowd=crowd, score=score, made=made)
 
 
 def read_back(entries: list[dict[str, object]], folder: Path) -> COCO:
     path = folder / "annotations.json"
-    images = [coco.image_entry(i, f"北京 {i}.jpg", SIZE_WH, "a" * 64) for i in (1, 2)]
-    path.write_text("".join(coco.document(HEAD, images, entries)), encoding="utf-8")
+    images = [coco.image_entry(i, f"北京 {i}.jpg", LabelledImage("", SIZE_WH, (), "a" * 64)) for i in (1, 2)]
+    path.write_text(
+        "".join(coco.document(HEAD, map(coco.as_json, images), map(coco.as_json, entries))), encoding="utf-8"
+    )
     with contextlib.redirect_stdout(io.StringIO()):
         return COCO(str(path))
 
@@ -59,14 +62,14 @@ def test_categories_count_from_one_in_the_order_of_the_ontology() -> None:
 
 
 def test_machine_box_is_written_exactly_with_who_made_it() -> None:
-    assert coco.annotation_entry(annotation((5.25, 7.0, 15.5, 27.0)), 9, 3, 2) == {
+    assert coco.annotation_entry(labelled((5.25, 7.0, 15.5, 27.0)), 9, 3, 2) == {
         "id": 9, "image_id": 3, "category_id": 2, "bbox": [5.25, 7.0, 10.25, 20.0], "area": 205.0, "iscrowd": 0,
         "source": "teacher", "score": 0.75, "prompt": "a disc", "model": "m@1",
     }  # fmt: skip
 
 
 def test_human_label_has_no_score() -> None:
-    entry = coco.annotation_entry(annotation((0, 0, 4, 4), score=None), 1, 1, 1)
+    entry = coco.annotation_entry(labelled((0, 0, 4, 4), score=None), 1, 1, 1)
     assert entry["source"] == "human"
     assert entry.keys().isdisjoint({"score", "prompt", "model"})
 
@@ -82,7 +85,7 @@ def test_pycocotools_reads_back_boxes_masks_areas_and_empty_images(tmp_path: Pat
     drawn = [rectangle(), frame(), two_parts()]
     boxes = [(5.0, 7.0, 15.0, 27.0), (5.0, 7.0, 15.0, 27.0), (5.0, 7.0, 60.0, 40.0)]
     entries = [
-        coco.annotation_entry(annotation(box, masks.encode(mask)), i, 1, 2)
+        coco.annotation_entry(labelled(box, masks.encode(mask)), i, 1, 2)
         for i, (mask, box) in enumerate(zip(drawn, boxes, strict=True), start=1)
     ]
     read = read_back(entries, tmp_path)

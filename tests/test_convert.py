@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from labeling.cli import main
+from labeling.formats.targets import TARGETS
 from labeling.project import Project
 from tests import made_stores as made
 from tests.made_stores import Thing
@@ -47,7 +48,8 @@ def test_coco_is_one_json_file_and_the_answer_counts_what_is_left_out(
 
 
 def test_second_run_needs_force(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for to in ("coco", "yolo", "yolo-seg"):
+    assert len(TARGETS) == 7
+    for to in TARGETS:
         command = ["convert", "--project", str(root), "--to", to, "--out", str(tmp_path / to)]
         assert main(command) == 0
         assert "1 quarantined files" in capsys.readouterr().out
@@ -72,7 +74,11 @@ def test_photo_that_is_gone_is_said_and_ends_with_2(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--to", "voc", "--out", "x"], "voc"),
+        (["--to", "cvat", "--out", "x"], "cvat"),
+        (["--from", "voc"], "--from voc needs --in"),
+        (["--to", "coco", "--out", "x", "--in", "x"], "--in has no meaning here: it goes with --from"),
+        (["--from", "coco", "--in", "x", "--labels", "best"], "--labels has no meaning here"),
+        (["--from", "coco", "--in", "x", "--to", "voc", "--out", "x"], "--project has no meaning here"),
         (["--to", "coco"], "--out"),
         (["--to", "coco", "--out", "/proc/labelstill"], "cannot be written"),
         (["--to", "coco", "--out", "{photo}"], "is a file"),

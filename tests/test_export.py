@@ -17,8 +17,9 @@ from pycocotools.coco import COCO
 
 from labeling.core import masks
 from labeling.core.errors import InputError
-from labeling.core.store import Store
-from labeling.formats.export import export_coco, export_yolo
+from labeling.core.store import Labels, Store
+from labeling.formats.export import export_labels
+from labeling.formats.written import Written
 from labeling.image_copies import normalised_copy
 from tests import made_stores as made
 from tests.made_stores import Thing
@@ -57,6 +58,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
+def export_to(to: str, store: Store, out: Path, labels: Labels, *, force: bool) -> Written:
+    return export_labels(store, made.ontology(CLASSES), to, out, labels, COPY, force=force)
+
+
 def _orientation(value: int) -> bytes:
     exif = Image.Exif()
     exif[274] = value
@@ -69,7 +74,7 @@ def read_coco(out: Path) -> COCO:
 
 
 def test_coco_file_comes_back_exactly(store: Store, tmp_path: Path) -> None:
-    done = export_coco(store, CLASSES, tmp_path / "out", "best", force=False)
+    done = export_to("coco", store, tmp_path / "out", "best", force=False)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["annotations.json"]
     assert (done.images, done.empty, done.objects.total()) == (6, 1, 7)
     read = read_coco(tmp_path / "out")
@@ -103,7 +108,7 @@ def test_labels_of_people_replace_the_machine_s_and_have_no_score(store: Store, 
     store.set_reviewed(shas["1.bmp"], [], "skipped")
     counts = {}
     for labels in ("best", "human", "machine"):
-        done = export_coco(store, CLASSES, tmp_path / labels, labels, force=False)
+        done = export_to("coco", store, tmp_path / labels, labels, force=False)
         counts[labels] = (done.images, done.empty, done.objects["yes"], done.objects.total())
     assert counts == {"best": (5, 2, 1, 4), "human": (2, 1, 1, 1), "machine": (6, 1, 0, 7)}
     (entry,) = read_coco(tmp_path / "human").anns.values()
@@ -113,14 +118,14 @@ def test_labels_of_people_replace_the_machine_s_and_have_no_score(store: Store, 
 
 def test_project_without_such_labels_is_one_clear_line(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kind 'human': nobody has reviewed"):
-        export_coco(store, CLASSES, tmp_path / "out", "human", force=False)
+        export_to("coco", store, tmp_path / "out", "human", force=False)
     assert not (tmp_path / "out").exists()
 
 
 def test_yolo_folder_has_every_image_once_and_an_empty_file_for_an_empty_image(store: Store, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "photos").rglob("*") if path.is_file()}
     out = tmp_path / "out"
-    done = export_yolo(store, CLASSES, out, "best", COPY, segments=False, force=False)
+    done = export_to("yolo", store, out, "best", force=False)
     assert (done.images, done.empty, done.objects.total(), done.missing) == (6, 1, 7, [])
     images = sorted(path.stem for path in (out / "images").iterdir())
     assert images == sorted(path.stem for path in (out / "labels").iterdir())
@@ -141,7 +146,7 @@ def test_photo_that_is_gone_or_changed_is_left_out_and_named(store: Store, tmp_p
     (photos / "turned.jpg").unlink()
     (photos / "twice.png").unlink()  # its copy still holds the same bytes
     made.photo(photos / "b/1.bmp", (), seed=99)
-    done = export_yolo(store, CLASSES, tmp_path / "out", "best", COPY, segments=False, force=False)
+    done = export_to("yolo", store, tmp_path / "out", "best", force=False)
     assert done.images == 4
     assert [(Path(path).name, reason.split(":")[0]) for path, reason in done.missing] == [
         ("1.bmp", "changed"),
@@ -152,8 +157,8 @@ def test_photo_that_is_gone_or_changed_is_left_out_and_named(store: Store, tmp_p
 
 def test_yolo_segments_follow_the_masks_and_count_what_they_cannot_hold(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = export_yolo(store, CLASSES, out, "best", COPY, segments=True, force=False)
-    assert (done.rectangles, done.bridged, done.coarse, done.outside) == (2, 0, 0, 0)
+    done = export_to("yolo-seg", store, out, "best", force=False)
+    assert +done.losses == {"rectangles": 2}
     lines = (out / "labels/turned.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2"]
     rectangle = np.array(lines[0].split()[1:], dtype=float).reshape(-1, 2) * (160, 120)
@@ -166,13 +171,13 @@ def test_yolo_segments_follow_the_masks_and_count_what_they_cannot_hold(store: S
 
 def test_force_replaces_an_earlier_dataset_whole(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    export_yolo(store, CLASSES, out, "best", COPY, segments=False, force=False)
+    export_to("yolo", store, out, "best", force=False)
     with pytest.raises(InputError, match="not empty"):
-        export_yolo(store, CLASSES, out, "best", COPY, segments=False, force=False)
+        export_to("yolo", store, out, "best", force=False)
     (out / "images/theirs.txt").write_text("keep")
     shas = {Path(image.paths[0]).name: image.sha256 or "" for image in store.iter_images("machine")}
     store.set_reviewed(shas["turned.jpg"], [], "skipped")
-    export_yolo(store, CLASSES, out, "best", COPY, segments=False, force=True)
+    export_to("yolo", store, out, "best", force=True)
     assert len(list((out / "labels").iterdir())) == 5
     assert (out / "images/theirs.txt").read_text() == "keep"
     assert not (out / "images/turned.jpg").exists()
@@ -188,7 +193,7 @@ def test_loader_of_ultralytics_finds_every_image_class_and_box(
     from ultralytics.data.utils import check_det_dataset
 
     out = tmp_path / "a folder/with größe"
-    export_yolo(store, CLASSES, out, "best", COPY, segments=segments, force=False)
+    export_to("yolo-seg" if segments else "yolo", store, out, "best", force=False)
     data = check_det_dataset(str(out / "data.yaml"), autodownload=False)
     assert data["names"] == dict(enumerate(CLASSES))
     dataset = YOLODataset(data["train"], data=data, task="segment" if segments else "detect", augment=False)

@@ -217,7 +217,8 @@ def test_error_for_an_empty_selection_says_what_was_there(tmp_path: Path) -> Non
     (folder / "notes.txt").write_text("text")
     (folder / "gone.jpg").symlink_to("nowhere")
     text = str(no_images_error([folder], scan([folder])))
-    assert f"1 could not be used (first: {folder}/gone.jpg: broken_link); 1 files are no images" in text
+    assert f"1 could not be used (first: {folder}/gone.jpg: broken_link: the target of the link" in text
+    assert "; 1 files are no images; expected" in text
     assert "\n" not in text
 
 

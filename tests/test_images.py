@@ -186,7 +186,7 @@ def test_background_shows_through_and_hidden_colours_do_not() -> None:
 
 
 def test_background_that_is_no_colour_is_an_input_error() -> None:
-    with pytest.raises(InputError, match=r"images\.background: expected a colour .* got 'whit'") as caught:
+    with pytest.raises(InputError, match=r"images\.background .*: expected a colour .* got 'whit'") as caught:
         decoded(encoded(marked(), "PNG"), background="whit")
     assert not isinstance(caught.value, ImageRejected)
 

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.formats.names import safe_stem, split_name, unique_names
+from labeling.formats.names import UniqueNames, safe_stem, split_name
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 
+def unique_names(named: Iterable[tuple[str, str, str]]) -> list[str]:
+    names = UniqueNames()
+    return [names.take(*one) for one in named]
+
+
 def test_first_keeps_its_name_and_later_ones_get_part_of_their_hash() -> None:
     named = [("1", ".jpg", A), ("1", ".jpg", B), ("2", ".jpg", C)]
-    assert list(unique_names(named)) == ["1.jpg", "1-bbbbbbbb.jpg", "2.jpg"]
+    assert unique_names(named) == ["1.jpg", "1-bbbbbbbb.jpg", "2.jpg"]
 
 
 def test_same_stem_with_another_suffix_is_no_collision() -> None:
-    assert list(unique_names([("1", ".jpg", A), ("1", ".png", B)])) == ["1.jpg", "1.png"]
+    assert unique_names([("1", ".jpg", A), ("1", ".png", B)]) == ["1.jpg", "1.png"]
 
 
 def test_names_that_differ_in_case_or_normal_form_only_are_kept_apart() -> None:
-    assert list(unique_names([("A", "", A), ("a", "", B)])) == ["A", "a-bbbbbbbb"]
-    assert list(unique_names([("caf\u00e9", "", A), ("cafe\u0301", "", B)]))[1] == "cafe\u0301-bbbbbbbb"
+    assert unique_names([("A", "", A), ("a", "", B)]) == ["A", "a-bbbbbbbb"]
+    assert unique_names([("caf\u00e9", "", A), ("cafe\u0301", "", B)])[1] == "cafe\u0301-bbbbbbbb"
 
 
 def test_name_that_looks_like_a_made_up_one_gets_more_digits() -> None:
     named = [("1-bbbbbbbb", "", A), ("1", "", C), ("1", "", B)]
-    assert list(unique_names(named)) == ["1-bbbbbbbb", "1", "1-" + "b" * 16]
+    assert unique_names(named) == ["1-bbbbbbbb", "1", "1-" + "b" * 16]
 
 
 def test_split_name_keeps_hidden_and_dotted_names_whole() -> None:
@@ -48,5 +55,5 @@ STEMS = st.sampled_from(["a", "A", "b", "a-00000000"])
 
 @given(st.lists(st.tuples(STEMS, st.integers(0, 10**6)), unique_by=lambda row: row[1]))
 def test_names_are_always_unique_without_regard_to_case(rows: list[tuple[str, int]]) -> None:
-    names = list(unique_names((stem, ".jpg", f"{number:064d}") for stem, number in rows))
+    names = unique_names((stem, ".jpg", f"{number:064d}") for stem, number in rows)
     assert len({name.casefold() for name in names}) == len(rows)

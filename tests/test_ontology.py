@@ -149,7 +149,7 @@ def test_autodistill_file_is_read_in_its_order(tmp_path: Path) -> None:
         ("o.yaml", "- name: a\n  threshold: 2\n", ":2: classes[0].threshold: expected less than or equal to 1, got 2"),
         ("o.yaml", "- name: a\n  threshold: .nan\n", ":2: classes[0].threshold: expected"),
         ("o.yaml", "- name: a\n  prompts: []\n", ":2: classes[0].prompts: class 'a' has no prompt"),
-        ("o.yaml", "", "expected a mapping of keys, got nothing"),
+        ("o.yaml", "", "expected 'classes:' with a list of classes, the file is empty"),
         ("o.yaml", "[]", "expected at least one class"),
         ("o.yaml", "a: b\n", "expected 'classes:' with a list of classes"),
         ("o.yaml", "- !!python/object:os.system x\n", ":1: YAML tag 'tag:yaml.org,2002:python/object:os.system'"),
@@ -182,8 +182,8 @@ def test_unreadable_files_are_refused_in_one_line(tmp_path: Path) -> None:
     latin.write_bytes(b"- a\n- caf\xe9\n")
     large = written(tmp_path, "large.yaml", "- a\n" * 400_000)
     for path, said in [
-        (tmp_path / "none.yaml", "cannot be read"),
-        (tmp_path, "cannot be read"),
+        (tmp_path / "none.yaml", "no such file"),
+        (tmp_path, "found a folder"),
         (latin, ":2: expected UTF-8 text, found byte 0xe9"),
         (large, "expected at most 1,000,000 bytes"),
     ]:

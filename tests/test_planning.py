@@ -20,7 +20,7 @@ ROOT = Path("/photos")
 
 
 def found(name: str, size: int = 10, mtime_ns: int = 1) -> FoundFile:
-    return FoundFile(ROOT / name, ROOT, size, mtime_ns)
+    return FoundFile(str(ROOT / name), ROOT, size, mtime_ns)
 
 
 def row(sha256: str | None, reason: str | None = None) -> FileRow:
@@ -96,7 +96,7 @@ def test_a_file_that_may_be_read_now_is_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.touch()
     known = {os.fsencode(path): row(None, "permission: the file may not be read")}
-    scan = Scan((FoundFile(path, tmp_path, 10, 1),), (), ())
+    scan = Scan((FoundFile(str(path), tmp_path, 10, 1),), (), ())
     assert read(make_plan(scan, known, {}, {}, KEY)) == ["a.png"]
     gone = plan("a", {"a": row(None, "permission: the file may not be read")})
     assert read(gone) == []
@@ -135,7 +135,7 @@ def test_what_lies_in_a_folder_that_cannot_be_searched_is_not_gone(tmp_path: Pat
 
 def test_a_name_that_is_no_utf8_is_recognised() -> None:
     path = Path(os.fsdecode(b"/photos/\xff.png"))
-    scan = Scan((FoundFile(path, ROOT, 10, 1),), (), ())
+    scan = Scan((FoundFile(str(path), ROOT, 10, 1),), (), ())
     assert make_plan(scan, {b"/photos/\xff.png": row("sha")}, {"sha": KEY}, {}, KEY).files == ()
 
 

@@ -162,7 +162,7 @@ def test_init_refuses_what_it_cannot_do_in_one_line(tmp_path: Path, capsys: pyte
         (["--project", str(tmp_path / "there")], "is not overwritten"),
         (["--project", str(tmp_path / "p"), "--classes", "a,,b"], "class 2 of 'a,,b' is empty"),
         (["--project", str(tmp_path / "p"), "--classes", "a", "--ontology", "o.yaml"], "got both"),
-        (["--project", str(tmp_path / "p"), "--ontology", str(tmp_path / "none.yaml")], "cannot be read"),
+        (["--project", str(tmp_path / "p"), "--ontology", str(tmp_path / "none.yaml")], "no such file"),
     ]:
         assert main(["init", *arguments]) == 1
         captured = capsys.readouterr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +14,8 @@ import pytest
 
 from labeling.core import masks
 from labeling.core.store import Store
-from labeling.formats.export import export_coco
+from labeling.formats.export import export_labels
+from labeling.image_copies import normalised_copy
 from labeling.teachers.interfaces import RgbImage, Segmented
 from tests import made_stores as made
 from tests.paths import SHARED, load_script, shared
@@ -77,7 +79,8 @@ def test_masks_from_human_boxes_are_measured_by_size(tmp_path: Path) -> None:
             made.photo(tmp_path / "images" / name, things, seed=i) for i, (name, things) in enumerate(drawn.items())
         ]
         made.write(store, ["disc"], [made.outcome([path], drawn[path.name]) for path in photos])
-        export_coco(store, ["disc"], tmp_path / "coco", "best", force=False)
+        copy = partial(normalised_copy, max_pixels=10**8)
+        export_labels(store, made.ontology(["disc"]), "coco", tmp_path / "coco", "best", copy, force=False)
     truth = (tmp_path / "coco/annotations.json").rename(tmp_path / "truth.json")
     figures = load_script("measure_box_prompts").measure(BoxFiller(), truth, batch=2)
     assert figures["photos"] == 3

@@ -13,16 +13,25 @@ from typing import Annotated, Any
 
 import typer
 
-from ..cli import invoke
 from ..core.errors import InputError
 from ..image_files import display
 from ..job import LabelJob, LabelRequest
 from ..label_run import Summary
 from ..planning import Plan
+from ..typer_app import invoke
 from .progress import show_progress, stop_on_signals
 
 QUARANTINED = 2
 _SHOWN_FILES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The flags as they were typed: the job itself, how many photos to preview instead, and how to answer."""
+
+    request: LabelRequest
+    preview: int | None
+    as_json: bool
 
 
 def read_request(
@@ -51,11 +60,14 @@ def read_request(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.  [default: auto]")] = None,
     batch: Annotated[str | None, typer.Option(help="Images per batch, or auto.  [default: auto]")] = None,
     limit: Annotated[int | None, typer.Option(help="Read at most this many files.")] = None,
+    preview: Annotated[
+        int | None, typer.Option(metavar="N", help="Only look: report on N varied photos; no label is kept.")
+    ] = None,
     trust_weights: Annotated[
         bool, typer.Option("--trust-weights", help="Allow weights that are pickled modules: they can run any code.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> tuple[LabelRequest, bool]:
+) -> Asked:
     """Label photos from text prompts. The same command again continues a run that was stopped, and else does nothing.
 
     Photos are never changed. Labels that people have reviewed are never replaced.
@@ -64,21 +76,25 @@ def read_request(
         tuple(photos), project, classes, ontology, detector, weights, class_names, segmenter, segmenter_weights,
         score, device, batch, limit, trust_weights,
     )  # fmt: skip
-    return request, as_json
+    return Asked(request, preview, as_json)
 
 
 @wraps(read_request)
 def run(*flags: Any, **named_flags: Any) -> int:
-    request, as_json = read_request(*flags, **named_flags)
-    return label(request, as_json=as_json)
+    asked = read_request(*flags, **named_flags)
+    if asked.preview is not None:
+        from .preview import preview  # draws pictures, which a run with nothing to do can spare
+
+        return preview(asked.request, asked.preview, as_json=asked.as_json)
+    return label(asked.request, as_json=asked.as_json)
 
 
-def parse_request(arguments: Sequence[str], name: str) -> tuple[LabelRequest, bool] | None:
+def parse_request(arguments: Sequence[str], name: str) -> Asked | None:
     """Read the flags of `labelstill label` for another program; None where only the help was asked for."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(read_request)
     parsed = invoke(app, arguments, name)
-    return parsed if isinstance(parsed, tuple) else None
+    return parsed if isinstance(parsed, Asked) else None
 
 
 def label(request: LabelRequest, *, as_json: bool = False) -> int:
@@ -93,7 +109,8 @@ def perform(request: LabelRequest, *, quiet: bool) -> tuple[Ending, int]:
     job = LabelJob(request)
     with job.open_project() as (project, store):
         plan = job.plan(store)
-        with stop_on_signals() as stop, show_progress(len(plan.files), quiet=quiet) as shown:
+        done = plan.unchanged + plan.reviewed
+        with stop_on_signals() as stop, show_progress(len(plan.files), quiet=quiet, before=done) as shown:
             summary = job.run(plan, project, store, stop, shown)
         set_aside = store.reviews_without_photo()
     ending = Ending(job, plan, summary, set_aside)
@@ -146,14 +163,14 @@ class Ending:
         """Return what people read: what changed, where it lies, what to run next."""
         plan, summary = self.plan, self.summary
         found = Counter({name: summary.objects[name] for name in self.job.ontology.names})
-        objects = f", {found.total()} objects{_in_brackets(found)}" if summary.labelled else ""
+        objects = f", {found.total()} objects{in_brackets(found)}" if summary.labelled else ""
         lines = [f"labelled     {summary.labelled} images{objects}"]
         optional: list[tuple[int, Callable[[int], str]]] = [
             (plan.unchanged, lambda n: f"unchanged    {n} images, their labels are up to date"),
             (plan.reviewed, lambda n: f"reviewed     {n} images, left alone"),
             (self.set_aside, lambda n: f"set aside    {n} reviewed images, their files hold other pictures now"),
             (summary.copies, lambda n: f"copies       {n} files hold an image that has its labels"),
-            (summary.dropped.total(), lambda n: f"dropped      {n} boxes{_in_brackets(summary.dropped)}"),
+            (summary.dropped.total(), lambda n: f"dropped      {n} boxes{in_brackets(summary.dropped)}"),
             (len(self.job.photos.skipped), lambda n: f"skipped      {n} files that are no images"),
             (
                 len(passed := self.job.photos.passed_over),
@@ -178,5 +195,6 @@ def _names(folders: Sequence[Path]) -> str:
     return ", ".join(display(Path(folder.name)) for folder in folders)
 
 
-def _in_brackets(counts: Counter[str]) -> str:
+def in_brackets(counts: Counter[str]) -> str:
+    """Return `` (name count, …)``, or nothing without counts."""
     return f" ({', '.join(f'{name} {count}' for name, count in counts.items())})" if counts else ""

@@ -42,18 +42,27 @@ def run(
 
 def write_report(opened: Project, target: Path) -> tuple[str, Findings]:
     """Write the report of a project to a file; return its text and what it says."""
-    if target.is_dir():
-        raise InputError(f"{target}: is a folder; name a file in it, such as {target / 'report.html'}")
-    if target.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{target}: the name of a report ends in .html; nothing was written")
+    _check_target(target)
     gate = opened.config.images
     read = partial(load, max_pixels=gate.max_pixels, background=gate.background, accept_truncated=gate.accept_truncated)
     with opened.open_store() as store:
         store.check_classes(opened.ontology)
         text, found = render(store, opened.ontology, opened.root, read)
+    save_report(text, target)
+    return text, found
+
+
+def save_report(text: str, target: Path) -> None:
+    """Write a report to a file, whose folder is made if need be. Raises InputError."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{target}: its folder cannot be made: {error.strerror}; name another file") from error
     write_atomically(target, text)
-    return text, found
+
+
+def _check_target(target: Path) -> None:
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name a file in it, such as {target / 'report.html'}")
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{target}: the name of a report ends in .html; nothing was written")

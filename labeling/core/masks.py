@@ -15,6 +15,9 @@ from .records import Rle
 Polygon = npt.NDArray[np.float64]
 """(k, 2) float64 corners, x then y, in pixels; the outline of pixel (row r, column c) is (c, r) to (c + 1, r + 1)."""
 
+Positions = npt.NDArray[np.int64]
+"""(n,) int64."""
+
 _SIMPLIFY_PX = 0.75
 """Takes the steps off a slanted outline: in a diagonal staircase every second corner is 0.71 px off the line."""
 
@@ -49,20 +52,28 @@ def encode_window(window: npt.NDArray[np.bool_], x0: int, y0: int, size_hw: tupl
         raise ValueError(f"window of {columns} x {rows} at ({x0}, {y0}) is not inside an image of {width} x {height}")
     column, start, end = _column_runs(window)
     base = (column + x0) * height + y0
-    # In a window as high as the image a run goes on from the foot of one column to the head of the next: such an edge
-    # stands here twice and is none.
-    edges, times = np.unique(np.concatenate([base + start, base + end]), return_counts=True)
-    edges = edges[times == 1]
+    # In a window as high as the image a run goes on from the foot of one column to the head of the next.
+    return encode_edges(odd_ones(np.sort(np.concatenate([base + start, base + end]))), size_hw)
+
+
+def encode_edges(edges: Positions, size_hw: tuple[int, int]) -> Rle:
+    """Encode a mask given by the places where it changes, counted down the columns.
+
+    Args:
+        edges: strictly ascending, the first set pixel, the first one after it that is not set, and so on; the last may
+            be the number of pixels or be left out.
+        size_hw: height and width of the image in pixels.
+    """
+    height, width = size_hw
     total = height * width
     if len(edges) == 0 or edges[-1] != total:
         edges = np.append(edges, total)
-    counts = np.diff(edges, prepend=0)
-    return _as_text(coco.frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width))
+    return {"size": [height, width], "counts": _text_of(np.diff(edges, prepend=0))}
 
 
 def decode(rle: Rle) -> npt.NDArray[np.bool_]:
     """Return the (height, width) bool mask. Raises InputError for a malformed encoding."""
-    counts = _counts(rle)
+    counts = run_lengths(rle)
     height, width = rle["size"]
     flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return flat.reshape(width, height).T
@@ -70,12 +81,54 @@ def decode(rle: Rle) -> npt.NDArray[np.bool_]:
 
 def area(rle: Rle) -> int:
     """Return the number of pixels in the mask. Raises InputError for a malformed encoding."""
-    return int(_counts(rle)[1::2].sum())
+    return int(run_lengths(rle)[1::2].sum())
+
+
+def box(rle: Rle) -> tuple[float, float, float, float] | None:
+    """Return x0, y0, x1, y1 of the smallest box that holds the mask, half-open; None where the mask is empty."""
+    column, start, end = column_runs(rle)
+    if len(column) == 0:
+        return None
+    return float(column[0]), float(start.min()), float(column[-1] + 1), float(end.max())
+
+
+def edges(rle: Rle) -> Positions:
+    """Return the places where the mask changes, counted down the columns, strictly ascending; see ``encode_edges``.
+
+    Raises InputError for a malformed encoding.
+    """
+    counts = run_lengths(rle)
+    return odd_ones(np.cumsum(counts)[:-1])
+
+
+def column_runs(rle: Rle) -> tuple[Positions, Positions, Positions]:
+    """Return every vertical run of set pixels, column by column: its column, first row, and row after the last.
+
+    Raises InputError for a malformed encoding.
+    """
+    counts = run_lengths(rle)
+    height = rle["size"][0]
+    edges = np.cumsum(counts)
+    ends = edges[1::2]
+    starts = edges[0::2][: len(ends)]
+    first = starts // height
+    pieces = np.where(ends > starts, (ends - 1) // height - first + 1, 0)
+    run = np.repeat(np.arange(len(pieces)), pieces)
+    column = first[run] + np.arange(len(run)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    top = column * height
+    return column, np.maximum(starts[run] - top, 0), np.minimum(ends[run] - top, height)
+
+
+def corners(rle: Rle) -> Polygon:
+    """Return the corners of every vertical run of the mask, (k, 2) and unordered: the mask's hull is theirs."""
+    column, start, end = column_runs(rle)
+    x = np.concatenate([column, column + 1])
+    return np.stack([np.tile(x, 2), np.concatenate([start, start, end, end])], axis=1).astype(np.float64)
 
 
 def iou(one: Rle, other: Rle) -> float:
     """Return intersection over union of two masks of one image; 0 where both are empty."""
-    _counts(one), _counts(other)
+    run_lengths(one), run_lengths(other)
     return float(coco.iou([one], [other], [0])[0, 0])
 
 
@@ -171,8 +224,8 @@ def _column_runs(
     return column, start, end
 
 
-def _counts(rle: Rle) -> npt.NDArray[np.int64]:
-    """Return the run lengths, zeros first, and refuse what does not add up to the image.
+def run_lengths(rle: Rle) -> Positions:
+    """Return the lengths of the runs down the columns, zeros first. Raises InputError for a malformed encoding.
 
     pycocotools reads uninitialised memory where the runs are too short, so every encoding passes here first. The text
     holds groups of 5 bits, low ones first, bit 5 = "more follows", offset 48; from the fourth run on the difference to
@@ -198,6 +251,32 @@ def _counts(rle: Rle) -> npt.NDArray[np.int64]:
     if not valid:
         raise InputError(f"the runs of a mask do not fill its image of {width} x {height} px: {_short(rle)}")
     return counts
+
+
+def odd_ones(ascending: Positions) -> Positions:
+    """Return the values that stand an odd number of times: an edge that stands twice is none."""
+    differ = ascending[1:] != ascending[:-1]
+    if differ.all():
+        return ascending
+    firsts = np.flatnonzero(np.concatenate([[True], differ]))
+    return ascending[firsts[np.diff(firsts, append=len(ascending)) % 2 == 1]]
+
+
+def _text_of(counts: Positions) -> str:
+    """Return run lengths as text, the way that ``run_lengths`` reads it."""
+    values = counts.copy()
+    values[3:] -= counts[1:-2]
+    size = values ^ (values >> 63)  # -1 needs as many digits as 0
+    digits = np.ones(len(values), dtype=np.int64)
+    most, bound = int(size.max()), 16  # n digits hold a sign and what fits 5 n - 1 bits
+    while bound <= most:
+        digits += size >= bound
+        bound <<= 5
+    shown = np.empty((len(values), int(digits.max())), dtype=np.uint8)
+    for place in range(shown.shape[1]):
+        shown[:, place] = (values & 31) + np.where(digits > place + 1, 80, 48)
+        values >>= 5
+    return shown[np.arange(shown.shape[1]) < digits[:, None]].tobytes().decode("ascii")
 
 
 def _as_text(encoded: dict[str, object]) -> Rle:

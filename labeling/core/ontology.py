@@ -152,10 +152,12 @@ def load_ontology(path: Path) -> Ontology:
     """
     document = read_document(path)
     data = document.data
+    if data is None:
+        raise_problems(document, [((), "expected 'classes:' with a list of classes, the file is empty")])
     if isinstance(data, dict) and data and all(isinstance(name, str) for name in data.values()):
         if document.name.lower().endswith(".json"):
             return _named(document, data)
-        raise_problems(document, [((), "expected 'classes:' with a list of classes")])
+        raise_problems(document, [((), "expected 'classes:' with a list of classes, got other keys")])
     prefix: Location = ("classes",)
     if isinstance(data, list):
         lines = {("classes", *where): line for where, line in document.lines.items()}
@@ -194,7 +196,9 @@ def find_problems(classes: Sequence[OntologyClass]) -> list[Problem]:
             if fault := _text_fault(prompt):
                 problems.append((place, f"prompt {number + 1} of {label} {fault}"))
             elif (normal := normalised_prompt(prompt)) in owners:
-                problems.append((place, f"prompt {prompt!r} of {label} already belongs to class {owners[normal]!r}"))
+                problems.append(
+                    (place, f"prompt {prompt!r} of {label} already belongs to class {owners[normal]!r}: keep it in one")
+                )
             else:
                 owners[normal] = entry.name
         if entry.threshold is not None and not 0 <= entry.threshold <= 1:
@@ -228,7 +232,7 @@ def _clean(text: str) -> str:
 def _text_fault(text: str) -> str | None:
     """Return what is wrong with a name or a prompt, or None."""
     if not text:
-        return "is empty"
+        return "is empty: write it, or leave it out"
     # Direction overrides would let a name look like another one; joiners (also category Cf) belong to emoji.
     bad = [c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTION_MARKS]
-    return f"holds a control character: {text!r}" if bad else None
+    return f"holds a control character, take it out: {text!r}" if bad else None

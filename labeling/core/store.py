@@ -24,17 +24,18 @@ from .store_rows import (
     FileStamp,
     ImageOutcome,
     Labels,
+    Review,
     Run,
     annotation_from_row,
     shown_path,
     to_json,
 )
-from .store_writes import insert_annotations, write_outcome
+from .store_writes import write_outcome, write_review
 
 if TYPE_CHECKING:
     from .ontology import Ontology
 
-__all__ = ["Feature", "FileRow", "FileStamp", "ImageOutcome", "Labels", "Run", "Store"]
+__all__ = ["Feature", "FileRow", "FileStamp", "ImageOutcome", "Labels", "Review", "Run", "Store"]
 
 _MACHINE = "('teacher', 'student')"
 _HUMAN = "('human', 'imported')"
@@ -100,6 +101,11 @@ class Store:
     def states(self) -> dict[str, ImageState]:
         """Return the state of every image that was ever read, by sha256."""
         return dict(self._rows("SELECT sha256, state FROM images"))
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return width and height of every image that was decoded, by sha256."""
+        rows = self._rows("SELECT sha256, width, height FROM images WHERE width IS NOT NULL AND state <> 'quarantined'")
+        return {sha256: (width, height) for sha256, width, height in rows}
 
     def class_names(self) -> tuple[str, ...]:
         """Return the classes in order."""
@@ -199,20 +205,16 @@ class Store:
         Raises:
             StateError: an unknown image, another state, machine labels, or labels that contradict the state.
         """
-        if state not in REVIEWED_STATES:
-            raise StateError(f"expected a state of {', '.join(REVIEWED_STATES)}, got {state!r}")
-        if bool(annotations) != (state == "reviewed"):
-            raise StateError(f"image {sha256}: {len(annotations)} labels do not go with the state {state!r}")
-        for annotation in annotations:
-            if annotation.sha256 != sha256 or annotation.provenance.source not in ("human", "imported"):
-                raise StateError(f"image {sha256}: expected its own human or imported labels, got {annotation}")
         with self._transaction() as db:
-            decoded = "sha256 = ? AND width IS NOT NULL"
-            if not db.execute(f"UPDATE images SET state = ?, reason = NULL WHERE {decoded}", (state, sha256)).rowcount:
-                raise StateError(f"{self.path}: image {sha256} is not known or was never decoded: label it first")
-            db.execute("UPDATE files SET status = 'ok', reason = NULL WHERE sha256 = ?", (sha256,))
-            db.execute(f"DELETE FROM annotations WHERE sha256 = ? AND source IN {_HUMAN}", (sha256,))
-            insert_annotations(db, annotations)
+            write_review(db, sha256, annotations, state)
+
+    def commit_reviews(self, reviews: Sequence[Review], run_id: int) -> None:
+        """Write images and what people said about them, one batch in one transaction. Raises like `set_reviewed`."""
+        with self._transaction() as db:
+            for review in reviews:
+                write_outcome(db, review.outcome, run_id)
+                if review.state is not None:
+                    write_review(db, review.outcome.sha256 or "", review.annotations, review.state)
 
     def start_run(self, verb: str, settings: Mapping[str, Any]) -> int:
         """Note that a verb begins to write, with what it was given; return the id of the run."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .records import Annotation, Provenance
+from .records import Annotation, ImageState, Provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +89,15 @@ class ImageOutcome:
     features: tuple[Feature, ...] = ()
     drops: Counter[tuple[str, str]] = field(default_factory=Counter)
     done_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Review:
+    """One image, and what people said about it; ``state`` None says nothing and changes its files only."""
+
+    outcome: ImageOutcome
+    annotations: tuple[Annotation, ...] = ()
+    state: ImageState | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,10 @@ def _checked_version(connection: sqlite3.Connection, name: str, newest: int) -> 
         "(SELECT count(*) FROM sqlite_master)"
     ).fetchone()
     if application != (APPLICATION_ID if version else 0) or (tables and not version):
-        raise StateError(f"{name}: expected a database of labelstill, this one belongs to another program")
+        raise StateError(
+            f"{name}: expected a database of labelstill, this one belongs to another program: move it away, or name "
+            "another folder"
+        )
     if version > newest:
         raise StateError(f"{name}: has format {version}, this labelstill knows up to {newest}: update labelstill")
     return int(version)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from .errors import StateError
-from .records import REVIEWED_STATES, Annotation
+from .records import REVIEWED_STATES, Annotation, ImageState
 from .store_rows import ANNOTATION_COLUMNS, ImageOutcome, annotation_to_row, shown_path, to_json
 
 _INSERT_ANNOTATION = (
@@ -34,6 +34,23 @@ def write_outcome(db: sqlite3.Connection, outcome: ImageOutcome, run_id: int) ->
             ),
         )
         db.execute("DELETE FROM skipped_files WHERE path_bytes = ?", (file.path,))
+
+
+def write_review(db: sqlite3.Connection, sha256: str, annotations: Sequence[Annotation], state: ImageState) -> None:
+    """Replace what people said about one image. See ``Store.set_reviewed``."""
+    if state not in REVIEWED_STATES:
+        raise StateError(f"expected a state of {', '.join(REVIEWED_STATES)}, got {state!r}")
+    if bool(annotations) != (state == "reviewed"):
+        raise StateError(f"image {sha256}: {len(annotations)} labels do not go with the state {state!r}")
+    for annotation in annotations:
+        if annotation.sha256 != sha256 or annotation.provenance.source not in ("human", "imported"):
+            raise StateError(f"image {sha256}: expected its own human or imported labels, got {annotation}")
+    decoded = "sha256 = ? AND width IS NOT NULL"
+    if not db.execute(f"UPDATE images SET state = ?, reason = NULL WHERE {decoded}", (state, sha256)).rowcount:
+        raise StateError(f"labels.db: image {sha256} is not known or was never decoded: label it first")
+    db.execute("UPDATE files SET status = 'ok', reason = NULL WHERE sha256 = ?", (sha256,))
+    db.execute("DELETE FROM annotations WHERE sha256 = ? AND source IN ('human', 'imported')", (sha256,))
+    insert_annotations(db, annotations)
 
 
 def insert_annotations(db: sqlite3.Connection, annotations: Sequence[Annotation]) -> None:

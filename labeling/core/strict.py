@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +63,37 @@ class Document:
         return f"{self.name}:{self.lines.get(known, 1)}: {f'{key}: ' if key else ''}{message}"
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a small UTF-8 file.
+
+    Raises:
+        InputError: there is none, it is a folder or a pipe (which is not waited for), too large, or not UTF-8.
+    """
+    try:
+        with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{path}: expected a text file, found a folder, pipe or device: name a file")
+            raw = file.read(MAX_BYTES + 1)
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: expected a text file, found a folder: name a file in it") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file: check the name") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}: check its permissions") from error
+    if len(raw) > MAX_BYTES:
+        raise InputError(f"{path}: expected at most {MAX_BYTES:,} bytes of text, the file is larger: name another")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        found = f"found byte 0x{raw[error.start]:02x}"
+        raise InputError(f"{path}:{line}: expected UTF-8 text, {found}: save it as UTF-8") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_document(path: Path) -> Document:
     """Parse a .yaml, .yml or .json file.
 
@@ -68,18 +101,7 @@ def read_document(path: Path) -> Document:
         InputError: the file cannot be read, is too large, is not UTF-8, is malformed, repeats a key, or uses YAML tags,
             anchors or aliases.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{path}: expected at most {MAX_BYTES:,} bytes of text, the file is larger")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: expected UTF-8 text, found byte 0x{raw[error.start]:02x}") from error
+    text = read_text(path)
     if path.suffix.lower() == ".json":
         return parse_json(text, str(path))
     return parse_yaml(text, str(path))

@@ -1,28 +1,30 @@
-"""From labels.db to a folder of COCO or YOLO files: one pass over the store, one image in memory at a time."""
+"""From labels.db to a folder of any format: one pass over the store, one image in memory at a time."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import InputError
-from ..core.records import Annotation
+from ..core.ontology import Ontology
+from ..core.records import REVIEWED_STATES, Annotation
 from ..core.store import Labels, Store
 from ..core.store_rows import shown_path
 from ..image_copies import ImageCopy
-from . import coco, yolo
-from .folder import export_folder
-from .names import safe_stem, split_name, unique_names
+from .items import Item, LabelledImage
+from .targets import TARGETS
+from .writing import Outgoing, write_images
+from .written import Written
 
-COCO_FILE = "annotations.json"
-YOLO_FILE = "data.yaml"
+CROWD = "crowd"
+"""Flag in labels.db of a label for a group that nobody counted."""
 
-COARSE_IOU = 0.95
-"""A polygon that stands for its mask less well than this is counted."""
+COCO_IDS = "coco category ids"
+"""What labels.db remembers the category ids of an imported COCO file under, as JSON ``{name: id}``."""
 
 CopyImage = Callable[[Path], ImageCopy]
 """Gives what trainers shall read instead of a file; raises InputError where that is no usable image."""
@@ -30,121 +32,62 @@ CopyImage = Callable[[Path], ImageCopy]
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One image to export: identity, size in pixels, and the name of its first file."""
+    """One image to export."""
 
     sha256: str
     size_wh: tuple[int, int]
-    stem: str
-    suffix: str
+    name: str
+    reviewed: bool
 
 
-@dataclass(slots=True)
-class Exported:
-    """What an export holds, and what it could not hold.
-
-    Attributes:
-        index: the file that readers open.
-        objects: class name to number of objects written, every class named.
-        images: number of images written.
-        empty: images among them without objects.
-        missing: (path, reason) of labelled images that are not where they were.
-        bridged: masks in several parts that became one polygon each.
-        coarse: masks that their polygon stands for with an IoU below COARSE_IOU.
-        rectangles: objects without a mask, or with one too small to outline, that a segment file has as rectangles.
-        outside: objects of which nothing lies inside the image; they have no line.
-    """
-
-    index: Path
-    objects: Counter[str]
-    images: int = 0
-    empty: int = 0
-    missing: list[tuple[str, str]] = field(default_factory=list)
-    bridged: int = 0
-    coarse: int = 0
-    rectangles: int = 0
-    outside: int = 0
-
-
-def export_coco(store: Store, class_names: Sequence[str], out: Path, labels: Labels, *, force: bool) -> Exported:
-    """Write one COCO file; pictures stay where they are.
+def export_labels(
+    store: Store, ontology: Ontology, to: str, out: Path, labels: Labels, copy_image: CopyImage, *, force: bool
+) -> Written:
+    """Write the labels of a project.
 
     Args:
         store: of the project.
-        class_names: in the order of the ontology.
-        out: folder for ``annotations.json``.
-        labels: whose labels.
-        force: allow a folder with something in it.
-
-    Raises:
-        InputError: no image has such labels, or ``out`` cannot be used.
-    """
-    sources = _sources(store, labels)
-    done = Exported(out / COCO_FILE, Counter(dict.fromkeys(class_names, 0)))
-    head = {
-        "info": {"description": f"labelstill, labels: {labels}", "version": "1.0"},
-        "licenses": [],
-        "categories": coco.categories(class_names),
-    }
-    with export_folder(out, COCO_FILE, force=force) as folder, (folder / COCO_FILE).open("w", encoding="utf-8") as file:
-        annotations = _coco_annotations(store, sources, class_names, labels, done)
-        file.writelines(coco.document(head, _coco_images(sources), annotations))
-        file.flush()
-        os.fsync(file.fileno())
-    return done
-
-
-def export_yolo(
-    store: Store,
-    class_names: Sequence[str],
-    out: Path,
-    labels: Labels,
-    copy_image: CopyImage,
-    *,
-    segments: bool,
-    force: bool,
-) -> Exported:
-    """Write ``images/``, ``labels/`` and ``data.yaml``; an image without objects gets an empty label file.
-
-    Args:
-        store: of the project.
-        class_names: in the order of the ontology.
-        out: folder for the dataset.
+        ontology: of the project; its order gives the class numbers, but for ids that came from a COCO file.
+        to: name of the format, see TARGETS.
+        out: folder for the export.
         labels: whose labels.
         copy_image: gives the picture that trainers shall read; must answer for the bytes that were labelled.
-        segments: polygons instead of boxes.
-        force: allow a folder with something in it.
+        force: allow a folder with an earlier export.
 
     Raises:
         InputError: no image has such labels, no picture is left, or ``out`` cannot be used.
     """
     sources = _sources(store, labels)
-    done = Exported(out / YOLO_FILE, Counter(dict.fromkeys(class_names, 0)))
-    ids = {name: i for i, name in enumerate(class_names)}
-    stems = unique_names((safe_stem(source.stem), "", source.sha256) for source in sources)
-    with export_folder(out, YOLO_FILE, force=force) as folder:
-        (folder / "images").mkdir()
-        (folder / "labels").mkdir()
-        for source, stem in zip(sources, stems, strict=True):
-            copy = _picture(store, source.sha256, copy_image, done)
-            if copy is None:
-                continue
-            lines: list[str] = []
-            for annotation in store.annotations_of(source.sha256, labels):
-                line = _line(annotation, ids[annotation.class_name], source.size_wh, segments, done)
-                if line is None:
-                    done.outside += 1
-                else:
-                    lines.append(line + "\n")
-                    done.objects[annotation.class_name] += 1
-            (folder / "images" / (stem + copy.suffix)).write_bytes(copy.data)
-            (folder / "labels" / (stem + ".txt")).write_text("".join(lines), encoding="utf-8")
-            done.images += 1
-            done.empty += not lines
-        if not done.images:
-            path, reason = done.missing[0]
-            raise InputError(f"none of the {len(done.missing)} labelled photos can be read: {path}: {reason}")
-        (folder / YOLO_FILE).write_text(yolo.data_yaml(os.path.abspath(out), class_names), encoding="utf-8")
-    return done
+    return write_images(
+        _outgoing(store, sources, labels, copy_image),
+        TARGETS[to],
+        out,
+        class_names=ontology.names,
+        kept_ids=remembered_ids(store) if to == "coco" else {},
+        title=f"labelstill, labels: {labels}",
+        prompts={prompt: ontology.names[class_id] for prompt, class_id in ontology.prompts},
+        force=force,
+    )
+
+
+def remembered_ids(store: Store) -> dict[str, int]:
+    """Return the category ids that came with an imported COCO file, by class name."""
+    ids: dict[str, int] = json.loads(store.recall(COCO_IDS) or "{}")
+    return ids
+
+
+def to_item(annotation: Annotation) -> Item:
+    """Return a label as label formats know it."""
+    made = annotation.provenance
+    return Item(
+        annotation.class_name,
+        annotation.box_xyxy,
+        annotation.rle,
+        crowd=CROWD in annotation.flags,
+        score=made.score,
+        source="human" if made.source in ("human", "imported") else "machine",
+        made=made,
+    )
 
 
 def _sources(store: Store, labels: Labels) -> list[_Source]:
@@ -154,8 +97,9 @@ def _sources(store: Store, labels: Labels) -> list[_Source]:
         assert image.sha256 is not None, "labels lie on decoded images only"
         assert image.width is not None
         assert image.height is not None
-        name = split_name(_base_name(store.files_of(image.sha256)[0]))
-        sources.append(_Source(image.sha256, (image.width, image.height), *name))
+        name = _base_name(store.files_of(image.sha256)[0])
+        reviewed = labels != "machine" and image.state in REVIEWED_STATES
+        sources.append(_Source(image.sha256, (image.width, image.height), name, reviewed))
     if not sources:
         wanted = "label some with 'labelstill label PHOTOS'"
         if labels == "human":
@@ -164,43 +108,16 @@ def _sources(store: Store, labels: Labels) -> list[_Source]:
     return sources
 
 
-def _coco_images(sources: Sequence[_Source]) -> Iterator[dict[str, Any]]:
-    names = unique_names((source.stem, source.suffix, source.sha256) for source in sources)
-    for number, (source, name) in enumerate(zip(sources, names, strict=True), start=1):
-        yield coco.image_entry(number, name, source.size_wh, source.sha256)
+def _outgoing(store: Store, sources: Sequence[_Source], labels: Labels, copy_image: CopyImage) -> Iterator[Outgoing]:
+    for source in sources:
+        objects = tuple(to_item(annotation) for annotation in store.annotations_of(source.sha256, labels))
+        image = LabelledImage(source.name, source.size_wh, objects, source.sha256, source.reviewed)
+        paths = store.files_of(source.sha256)
+        yield Outgoing(image, shown_path(os.fsencode(paths[0])), partial(_picture, paths, source.sha256, copy_image))
 
 
-def _coco_annotations(
-    store: Store, sources: Sequence[_Source], class_names: Sequence[str], labels: Labels, done: Exported
-) -> Iterator[dict[str, Any]]:
-    ids = {name: i for i, name in enumerate(class_names, start=1)}
-    for image_id, source in enumerate(sources, start=1):
-        found = store.annotations_of(source.sha256, labels)
-        for annotation in found:
-            done.objects[annotation.class_name] += 1
-            yield coco.annotation_entry(annotation, done.objects.total(), image_id, ids[annotation.class_name])
-        done.images += 1
-        done.empty += not found
-
-
-def _line(
-    annotation: Annotation, class_id: int, size_wh: tuple[int, int], segments: bool, done: Exported
-) -> str | None:
-    line = yolo.box_line(class_id, annotation.box_xyxy, size_wh)
-    if not segments or line is None:
-        return line
-    shape = annotation.rle and yolo.segment(annotation.rle)
-    if not shape:
-        done.rectangles += 1
-        return yolo.segment_line(class_id, yolo.box_polygon(annotation.box_xyxy), size_wh)
-    done.bridged += shape.parts > 1
-    done.coarse += shape.iou < COARSE_IOU
-    return yolo.segment_line(class_id, shape.polygon, size_wh)
-
-
-def _picture(store: Store, sha256: str, copy_image: CopyImage, done: Exported) -> ImageCopy | None:
-    """Return the picture from the first of its files that still holds it; where none does, that is noted."""
-    paths = store.files_of(sha256)
+def _picture(paths: Sequence[Path], sha256: str, copy_image: CopyImage) -> ImageCopy:
+    """Return the picture from the first of its files that still holds it; raises InputError where none does."""
     said = ""
     for path in paths:
         try:
@@ -211,8 +128,7 @@ def _picture(store: Store, sha256: str, copy_image: CopyImage, done: Exported) -
         if copy.sha256 == sha256:
             return copy
         said = said or "changed: the file holds another image now; label it again"
-    done.missing.append((shown_path(os.fsencode(paths[0])), said))
-    return None
+    raise InputError(said)
 
 
 def _base_name(path: Path) -> str:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
 
 MAX_STEM_BYTES = 200
 """Leaves room for a hash and a suffix below the 255 bytes of the common file systems."""
 
 
-def unique_names(named: Iterable[tuple[str, str, str]]) -> Iterator[str]:
-    """Yield one name per image; the first of equal names keeps it, a later one gets part of its hash.
+class UniqueNames:
+    """Hands out one name per image; the first of equal names keeps it, a later one gets part of its hash.
 
-    Args:
-        named: ``(stem, suffix, sha256)`` per image in the order that decides who is first. Names are compared by stem
-            and suffix without regard to case, so that they stay apart on every file system.
-
-    Yields:
-        ``stem + suffix``, or ``stem-<first hex digits of sha256> + suffix``: eight digits, more if those are taken.
+    Names are compared without regard to case and Unicode form, so that they stay apart on every file system.
     """
-    taken: set[str] = set()
-    for stem, suffix, sha256 in named:
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def take(self, stem: str, suffix: str, sha256: str) -> str:
+        """Return ``stem + suffix``, or ``stem-<first hex digits of sha256> + suffix``.
+
+        Eight digits of the hash, more if those are taken.
+        """
         name = stem + suffix
         digits = 8
-        while _key(name) in taken:
+        while _key(name) in self._taken:
             name = f"{stem}-{sha256[:digits]}{suffix}"
             digits += 8
-        taken.add(_key(name))
-        yield name
+        self._taken.add(_key(name))
+        return name
 
 
 def split_name(path: str) -> tuple[str, str]:
@@ -35,6 +36,11 @@ def split_name(path: str) -> tuple[str, str]:
     name = path.rsplit("/", 1)[-1]
     stem, dot, suffix = name.rpartition(".")
     return (stem, dot + suffix) if stem else (name, "")
+
+
+def as_text(name: str) -> str:
+    """Return a name as text that can be written; bytes that were no UTF-8 are spelled out."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def safe_stem(stem: str) -> str:

@@ -87,19 +87,27 @@ def bridged(parts: Sequence[Polygon]) -> Polygon:
 
 
 def data_yaml(root: str, class_names: Sequence[str]) -> str:
-    """Return the text of data.yaml.
+    """Return the text of data.yaml for a folder whose images are all in ``images``.
 
     Args:
         root: absolute path of the export; a relative one would be read from the working folder of the trainer.
         class_names: in the order of the ontology.
     """
+    remark = "Every image is listed for training and validation: split before you compare figures."
+    return _yaml(remark, root, class_names, "images", "images")
+
+
+def split_yaml(root: str, class_names: Sequence[str], valid_share: float) -> str:
+    """Return the text of data.yaml for a folder with ``train`` and ``valid``; arguments as in ``data_yaml``."""
+    remark = f"About {valid_share:.0%} of the images are in valid: those whose hash is low."
+    return _yaml(remark, root, class_names, "train/images", "valid/images")
+
+
+def _yaml(remark: str, root: str, class_names: Sequence[str], train: str, val: str) -> str:
     # Quoted, because the trainers' parser takes a bare `yes` or `12:30` for something else.
     names = {i: DoubleQuotedScalarString(name) for i, name in enumerate(class_names)}
     yaml = YAML()
     yaml.width = 2**16
     text = io.StringIO()
-    yaml.dump({"path": DoubleQuotedScalarString(root), "train": "images", "val": "images", "names": names}, text)
-    return (
-        "# Every image is listed for training and validation: split before you compare figures.\n"
-        "# After moving this folder, correct 'path' or remove the line.\n" + text.getvalue()
-    )
+    yaml.dump({"path": DoubleQuotedScalarString(root), "train": train, "val": val, "names": names}, text)
+    return f"# {remark}\n# After moving this folder, correct 'path' or remove the line.\n" + text.getvalue()

@@ -14,6 +14,7 @@ from typing import Any, cast
 from ..core.errors import BackendError, InputError, MissingExtraError
 from ..core.ontology import Ontology
 from ..core.store_rows import shown_path
+from ..core.strict import did_you_mean
 from .hub import cached_snapshot, fetch
 from .interfaces import Detector, Segmenter
 
@@ -185,6 +186,8 @@ def resolve_weights(name: str, backend: Backend, weights: str | None, *, downloa
         return WeightsRef(_shown(path.name), path, (path,))
     if path.is_dir():
         return _folder(_shown(path.resolve().name) if weights else name, path)
+    if path.exists():
+        raise BackendError(f"weights {wanted} are neither a file nor a folder: name one of them, or a hub id")
     if not _is_hub_id(wanted):
         raise BackendError(f"weights {wanted} do not exist: expected a file, a folder or a hub id such as ORG/NAME")
     snapshot = cached_snapshot(wanted) or (fetch(wanted) if download else None)
@@ -200,7 +203,9 @@ def build_detector(spec: TeacherSpec) -> Detector:
     """Load the detector of a spec."""
     backend = detector_backend(spec)
     if spec.class_names is not None and "class_names" not in backend.options:
-        raise InputError(f"--class-names is for detectors with a fixed vocabulary, {spec.detector} reads the prompts")
+        raise InputError(
+            f"--class-names is for detectors with a fixed vocabulary, {spec.detector} reads the prompts: leave it out"
+        )
     options = {option: getattr(spec, option) for option in backend.options}
     return cast(Detector, _build(backend, detector_weights(spec).path, device=spec.device, **options))
 
@@ -251,8 +256,7 @@ def _identity(name: str, backend: Backend, ref: WeightsRef, hash_file: Callable[
 
 def _row(table: Mapping[str, Backend], name: str, kind: str, also: str | None = None) -> Backend:
     if name not in table:
-        known = ", ".join([*table, also] if also else table)
-        raise InputError(f"unknown {kind} {name!r}: choose one of {known}")
+        raise InputError(f"unknown {kind} {name!r}{did_you_mean(name, [*table, also] if also else table)}")
     return table[name]
 
 
@@ -268,7 +272,9 @@ def _build(backend: Backend, weights: Path, **options: Any) -> Any:
 def _folder(name: str, path: Path) -> WeightsRef:
     files = sorted(file for file in path.iterdir() if file.suffix in _WEIGHT_SUFFIXES and file.is_file())
     if not files:
-        raise BackendError(f"weights {path}: the folder has no model (config.json and a .safetensors file)")
+        raise BackendError(
+            f"weights {path}: expected a folder with config.json and a .safetensors file, neither is there"
+        )
     return WeightsRef(name, path, tuple(files))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..core.errors import BackendError, InputError
 from ..core.ontology import Ontology
-from ..core.strict import read_document
+from ..core.strict import read_document, read_text
 
 _COCO_CLASSES = 80
 
@@ -57,11 +57,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         data = read_document(path).data
         names = _listed(data.get("names") if isinstance(data, dict) and "names" in data else data)
     else:
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"class names {path} cannot be read ({error}): expected one name per line") from error
-        names = tuple(line.strip() for line in lines if line.strip())
+        names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if not names:
         raise InputError(f"class names {path}: expected a list of names, or one name per line")
     return names

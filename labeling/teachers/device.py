@@ -19,6 +19,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        reason = reason if len(reason) <= 60 else f"{reason[:57]}..."
         raise InputError(f"device {name!r} cannot be used here ({reason}): use auto, cpu or cuda") from error
     return device

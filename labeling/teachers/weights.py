@@ -145,7 +145,9 @@ def check_model_folder(folder: Path, model_types: tuple[str, ...]) -> str:
     if found not in model_types:
         raise BackendError(f"weights {folder}: expected a model of type {wanted}, {config.name} says {found!r}")
     if not any(folder.glob("*.safetensors")):
-        raise BackendError(f"weights {folder}: no .safetensors file beside config.json; pickled weights are not loaded")
+        raise BackendError(
+            f"weights {folder}: no .safetensors file beside config.json; pickled weights are not loaded: convert them"
+        )
     return str(found)
 
 

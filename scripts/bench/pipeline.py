@@ -1,102 +1,84 @@
-"""The whole labelling run against the bare forward passes of the same teacher on the same photos, in one process.
+"""B1, second half: the whole labelling run against the bare work that it cannot do without, on the same 720p photos.
 
 Usage: python scripts/bench/pipeline.py [--photos N] [--rounds N] [--json]
 
-Each round labels a fresh project (search, decode, detect, segment, write) and then runs only detector, filters and
-segmenter on pixels that are in memory already; the order alternates. Reported: images per second of both, and the
-ratio of their times, median and spread over the rounds. Both find the same number of objects, or the bench fails.
+The bare work is one decode of each file, one after the other, and then detector, filters and segmenter (which encodes
+the masks) on pixels that are in memory, at whichever batch size is fastest here. The whole run adds search, planning,
+hand-over between threads and labels.db, and overlaps what it can. Both find the same objects, or the bench fails.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Any
 
-from labeling.demo.photos import CLASSES, write_photos
+from photos import NOUNS, folder_of, scenes
+from rounds import Row, arguments, interleave, measured, publish, ratio, spread
+
 from labeling.images import load
 from labeling.job import LabelJob, LabelRequest
 from labeling.label_run import AUTO_BATCH
 
-BATCH = AUTO_BATCH["cpu"]
+BATCHES = (1, 2, 4, 8, 16)
+_WHY = "labels.db is written and synchronised to disk once per batch, and the first batch has nothing to overlap with"
 
 
-def bench(photos: int, rounds: int) -> dict[str, Any]:
-    """Return the figures."""
-    with tempfile.TemporaryDirectory() as folder:
+def bench(count: int, rounds: int) -> list[Row]:
+    """Return the rows."""
+    photos = scenes(count)
+    with tempfile.TemporaryDirectory(dir=photos[0].path.parents[1]) as folder:
         root = Path(folder)
-        write_photos(root / "photos", photos)
-        paths = sorted((root / "photos").iterdir())
-        pixels = [load(path, max_pixels=10**8).pixels for path in paths]
-        first = _job(root, "warm-up", photos)
-        teacher = first.teacher
+        searched = folder_of(photos, root / "photos")
+        names = iter(range(10**6))
 
-        def forward() -> int:
-            batches = (pixels[i : i + BATCH] for i in range(0, photos, BATCH))
-            return sum(len(one.detections) for batch in batches for one in teacher.label(batch))
+        def job() -> LabelJob:
+            request = LabelRequest((searched,), root / f"run-{next(names)}", ", ".join(NOUNS), detector="bundled")
+            return LabelJob(request)
 
-        def whole(name: str) -> int:
-            job = _job(root, name, photos)
-            job.__dict__["teacher"] = teacher  # loaded once: the bench is about images, not about loading
-            with job.open_project() as (project, store):
-                summary = job.run(job.plan(store), project, store, Event(), lambda _: None)
-            return summary.objects.total()
+        teacher = job().teacher
+        pixels = [load(photo.path, max_pixels=10**8).pixels for photo in photos]
 
-        found = {forward(), whole("warm-up")}
-        rows = []
-        for number in range(rounds):
-            steps: list[tuple[str, Callable[[], int]]] = [
-                ("whole", lambda number=number: whole(f"round-{number}")),  # type: ignore[misc]
-                ("forward", forward),
-            ]
-            times = {}
-            for name, step in steps if number % 2 else reversed(steps):
-                began = time.perf_counter()
-                found.add(step())
-                times[name] = time.perf_counter() - began
-            rows.append(times)
-    if len(found) != 1:
-        raise SystemExit(f"the two ways found different numbers of objects: {sorted(found)}")
-    ratios = [row["whole"] / row["forward"] for row in rows]
-    return {
-        "photos": photos,
-        "rounds": rounds,
-        "batch": BATCH,
-        "objects": found.pop(),
-        "images_per_s_whole": round(photos / statistics.median(row["whole"] for row in rows), 2),
-        "images_per_s_forward": round(photos / statistics.median(row["forward"] for row in rows), 2),
-        "ratio_median": round(statistics.median(ratios), 3),
-        "ratio_min_max": [round(min(ratios), 3), round(max(ratios), 3)],
-        "device": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}",
-    }
+        def forward(batch: int) -> int:
+            parts = (pixels[start : start + batch] for start in range(0, count, batch))
+            return sum(len(one.detections) for part in parts for one in teacher.label(part))
 
+        def decode() -> None:
+            for photo in photos:
+                load(photo.path, max_pixels=10**8)
 
-def _job(root: Path, name: str, photos: int) -> LabelJob:
-    request = LabelRequest((root / "photos",), root / name, CLASSES, detector="bundled", batch=str(BATCH), limit=photos)
-    return LabelJob(request)
+        def whole() -> int:
+            one = job()
+            one.__dict__["teacher"] = teacher  # loaded once: the bench is about images, not about loading
+            with one.open_project() as (project, store):
+                return one.run(one.plan(store), project, store, Event(), lambda _: None).objects.total()
+
+        found = {forward(AUTO_BATCH["cpu"]), whole()}
+        if len(found) != 1:
+            raise SystemExit(f"the two ways found different numbers of objects: {sorted(found)}")
+        sizes = {f"batch {batch}": (lambda batch=batch: forward(batch)) for batch in BATCHES if batch <= count}  # type: ignore[misc]
+        times = interleave({"whole": whole, "decode": decode, **sizes}, rounds)
+    best = min(sizes, key=lambda name: spread(times[name])[0])
+    bare = [forward_s + decode_s for forward_s, decode_s in zip(times[best], times["decode"], strict=True)]
+    times["bare"] = bare
+    return [
+        measured(
+            "whole run ÷ (decode + forward at its best batch)", ratio(times, "whole", "bare"), "<= 1.15", "", _WHY
+        ),
+        measured("whole run ÷ forward alone", ratio(times, "whole", best)),
+        Row("best batch of the forward pass", int(best.split()[1])),
+        Row("batch of the whole run", AUTO_BATCH["cpu"]),
+        measured("images/s, whole run", spread([count / each for each in times["whole"]])),
+        *(measured(f"images/s, forward, {name}", spread([count / each for each in times[name]])) for name in sizes),
+        measured("images/s, decode on one core", spread([count / each for each in times["decode"]])),
+        Row("objects", found.pop()),
+    ]
 
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    figures = bench(options.photos, options.rounds)
-    if options.json:
-        print(json.dumps(figures))
-        return
-    for name, value in figures.items():
-        print(f"{name:22} {value}")
+    options = arguments(__doc__, photos=48).parse_args()
+    publish("pipeline", bench(options.photos, options.rounds), options)
 
 
 if __name__ == "__main__":

@@ -12,19 +12,17 @@ import torch
 import transformers
 
 from ...core.errors import BackendError
-from ...core.masks import encode_window
 from ...core.records import Rle
 from ..device import pick_device
 from ..features import pool_image
 from ..interfaces import RgbImage, Segmented
 from ..weights import check_model_folder, load_part, load_pretrained
+from .logit_masks import ISLAND_SHARE, axis, encode_logits
 
 #: The published SAM 2 folders carry the configuration of the video model, whose image part is the same.
 _MODEL_TYPES = ("sam2", "sam2_video")
 #: Boxes per decoder call: more cost memory and gain no speed.
 _BOXES_PER_CALL = 64
-#: Parts of a mask below this share of its area are specks of the upsampled logits, not the object.
-_ISLAND_SHARE = 0.01
 
 
 class Sam2Segmenter:
@@ -85,29 +83,18 @@ class Sam2Segmenter:
         return Segmented(tuple(rles), torch.cat(scores).cpu().numpy(), pool_image(embeddings[-1][0]))
 
 
-def encode_masks(logits: torch.Tensor, size_hw: tuple[int, int]) -> list[Rle | None]:
+def encode_masks(logits: torch.Tensor, size_hw: tuple[int, int], *, islands: bool = False) -> list[Rle | None]:
     """Return the masks of one image, upsampled to its size, thresholded at 0 and encoded; None where empty.
 
-    The same pixels as upsampling every mask to the full frame (bilinear, ``align_corners=False``), for the cost of
-    the window in which it can be positive.
+    The same pixels as upsampling every mask to the full frame (bilinear, ``align_corners=False``).
 
     Args:
         logits: (n, height, width) low-resolution mask logits that cover the image edge to edge.
         size_hw: height and width of the upright image in pixels.
+        islands: keep parts of a mask that are smaller than 1 % of its area too.
     """
-    # One transfer for all masks: where each has a positive logit, along both axes.
-    rows = (logits > 0).any(dim=2).cpu().numpy()
-    columns = (logits > 0).any(dim=1).cpu().numpy()
-    rles: list[Rle | None] = []
-    for mask, mask_rows, mask_columns in zip(logits.float(), rows, columns, strict=True):
-        if not mask_rows.any():
-            rles.append(None)
-            continue
-        y0, y1 = _reach(mask_rows, size_hw[0])
-        x0, x1 = _reach(mask_columns, size_hw[1])
-        window = without_islands((_upsample(mask, (y0, y1), (x0, x1), size_hw) > 0).cpu().numpy())
-        rles.append(encode_window(window, x0, y0, size_hw) if window.any() else None)
-    return rles
+    y_axis, x_axis = (axis(cells, size) for cells, size in zip(logits.shape[1:], size_hw, strict=True))
+    return [encode_logits(mask, y_axis, x_axis, islands=islands) for mask in logits.float().cpu().numpy()]
 
 
 def without_islands(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -115,39 +102,7 @@ def without_islands(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count <= 2:  # the background and at most one part
         return mask
-    kept = stats[:, cv2.CC_STAT_AREA] >= _ISLAND_SHARE * mask.sum()
+    kept = stats[:, cv2.CC_STAT_AREA] >= ISLAND_SHARE * mask.sum()
     kept[0] = False
     cleaned: npt.NDArray[np.bool_] = kept[parts]
     return cleaned
-
-
-def _reach(positive: npt.NDArray[np.bool_], size: int) -> tuple[int, int]:
-    """Return the first and one past the last pixel of an axis that a positive cell can reach.
-
-    A pixel blends the two cells around it, so a positive cell reaches less than one cell beyond its centre.
-    """
-    cells = np.flatnonzero(positive)
-    pixels_per_cell = size / len(positive)
-    first = int(np.floor((cells[0] - 0.5) * pixels_per_cell - 0.5))
-    last = int(np.ceil((cells[-1] + 1.5) * pixels_per_cell - 0.5))
-    return max(first, 0), min(last + 1, size)
-
-
-def _upsample(
-    logits: torch.Tensor, span_y: tuple[int, int], span_x: tuple[int, int], size_hw: tuple[int, int]
-) -> torch.Tensor:
-    """Return the window of ``logits`` upsampled to ``size_hw``, on the grid that the full frame would have."""
-    left, right, weight_x = _taps(span_x, logits.shape[1], size_hw[1], logits.device)
-    upper, lower, weight_y = _taps(span_y, logits.shape[0], size_hw[0], logits.device)
-    wide = logits[:, left] * (1 - weight_x) + logits[:, right] * weight_x
-    return wide[upper] * (1 - weight_y)[:, None] + wide[lower] * weight_y[:, None]
-
-
-def _taps(
-    span: tuple[int, int], cells: int, size: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the two source cells of each pixel in a span and the weight of the second one."""
-    pixels = torch.arange(*span, device=device, dtype=torch.float32)
-    source = ((pixels + 0.5) * (cells / size) - 0.5).clamp(min=0)
-    first = source.long()
-    return first, (first + 1).clamp(max=cells - 1), source - first

@@ -1,0 +1,117 @@
+"""A COCO file to read: which file, which photos belong to it, and one entry per image.
+
+The file is read into memory whole, as its annotations stand in any order; pictures are not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError
+from . import coco_read
+from .datasets import Dataset, Entry, Found, Refused, find_picture, folders_in, inside
+from .items import Item
+from .json_files import read_json, the_json_file
+from .known_photos import KnownPhotos
+
+_NAMES = ("annotations.json", "_annotations.coco.json", "labels.json")
+
+Places = list[tuple[str, dict[str, Any]]]
+
+
+def open_coco(path: Path, images: Path | None) -> Dataset:
+    """Read a COCO file, or the one in a folder.
+
+    Photos are looked for in ``images``; without it beside the file, in ``images`` there, and, where the file lies in a
+    folder ``annotations``, beside that. A photo that was renamed by an export is found by its sha256, where the file
+    says it.
+
+    Raises:
+        InputError: no such file, or it is no COCO file.
+    """
+    file = the_json_file(path, _NAMES, "a COCO file")
+    document = read_json(file)
+    where = str(file)
+    if not isinstance(document, dict) or not {"images", "annotations", "categories"} <= document.keys():
+        raise InputError(
+            f"{where}: expected a COCO file with images, annotations and categories, got {_keys(document)}"
+        )
+    names = coco_read.category_names(document, where)
+    folder = file.parent.parent if file.parent.name == "annotations" else file.parent
+    folders = [images] if images is not None else [folder, *folders_in(folder, "images", file.parent.name)]
+    ids: dict[str, int] = {}
+    for number, name in names.items():
+        ids.setdefault(name, number)
+    return Dataset(
+        title=file.name,
+        entries=partial(_entries, document, where, names, folders),
+        class_names=tuple(ids),
+        category_ids=ids,
+        notes=tuple(_notes(document["annotations"], len(names) - len(ids))),
+    )
+
+
+def _notes(annotations: object, doubled: int) -> Iterator[str]:
+    if doubled:
+        yield f"{doubled} categories have the name of another one and are taken for the same class"
+    listed = annotations if isinstance(annotations, list) else []
+    if pointed := sum(isinstance(entry, dict) and bool(entry.get("keypoints")) for entry in listed):
+        yield f"{pointed} objects have keypoints, which are not read"
+
+
+def _entries(document: Mapping[str, Any], where: str, names: Mapping[int, str], folders: list[Path]) -> Iterator[Found]:
+    by_image: dict[int, Places] = defaultdict(list)
+    for place, entry in coco_read.elements(document, "annotations", where):
+        try:
+            by_image[coco_read.whole(entry.get("image_id"), f"{place}: image_id")].append((place, entry))
+        except InputError as error:
+            yield Refused(place, str(error))
+    known = KnownPhotos(folders[0])
+    images = coco_read.elements(document, "images", where)
+    times = Counter(entry["id"] for _, entry in images if isinstance(entry.get("id"), int | float))
+    doubled = {number for number, count in times.items() if count > 1}
+    for place, entry in images:
+        name = entry.get("file_name")
+        try:
+            number = coco_read.whole(entry.get("id"), f"{place}: id")
+            found = by_image.pop(number, []) if number not in doubled else []
+            if not isinstance(name, str) or not coco_read.is_text(name) or not name:
+                raise InputError(f"{place}: file_name: expected text, got {coco_read.shown(name)}")
+            if number in doubled:
+                raise InputError(f"{place}: id {number} belongs to several images, so its labels cannot be told apart")
+            size = coco_read.read_size(entry, place)
+            sha256 = entry.get("sha256")
+            sha256 = sha256 if isinstance(sha256, str) else None
+        except InputError as error:
+            yield Refused(name if isinstance(name, str) and coco_read.is_text(name) else place, str(error))
+            continue
+        yield Entry(
+            name,
+            partial(_picture, known, folders, name, sha256),
+            size,
+            partial(_objects, found, names),
+            sha256,
+            entry.get("reviewed") is not False,
+        )
+    for number, left in by_image.items():
+        if number not in doubled:
+            yield Refused(left[0][0], f"{left[0][0]}: image_id {number} is none of the images ({len(left)} labels)")
+
+
+def _picture(known: KnownPhotos, folders: list[Path], name: str, sha256: str | None) -> Path:
+    inside(folders[0], name)
+    return (known.find(name, sha256) if sha256 else None) or find_picture(folders, name)
+
+
+def _objects(found: Places, names: Mapping[int, str], size_wh: tuple[int, int]) -> list[Item]:
+    return [coco_read.read_annotation(entry, place, names, size_wh) for place, entry in found]
+
+
+def _keys(document: object) -> str:
+    if isinstance(document, dict):
+        return "keys " + ", ".join(sorted(document)[:6]) if document else "no keys"
+    return "a list" if isinstance(document, list) else type(document).__name__

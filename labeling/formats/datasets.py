@@ -1,0 +1,147 @@
+"""What a label file or folder of another program gives: one entry per image, and where its picture lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.errors import InputError
+from .items import Item
+
+MAX_TEXT_BYTES = 64 * 2**20
+"""Largest label file of one image, and largest list of images, that is read."""
+
+
+class PathRefused(InputError):
+    """A label file names a picture outside the folder that it may speak about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One labelled image whose picture was not opened yet.
+
+    Attributes:
+        name: as the label file says it, or relative to the dataset.
+        picture: gives where its picture lies, absolute; raises PathRefused where the name leads out of the images
+            folder, and InputError where there is no such file.
+        size_wh: width and height where the label file says them.
+        objects: gives its objects once the size in pixels is known; raises InputError with file and line.
+        sha256: of the picture, where the label file says it.
+        reviewed: False where the label file says that a machine alone has seen the image.
+    """
+
+    name: str
+    picture: Callable[[], Path]
+    size_wh: tuple[int, int] | None
+    objects: Callable[[tuple[int, int]], Sequence[Item]]
+    sha256: str | None = None
+    reviewed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Something in a label file that cannot be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unlabelled:
+    """An image that nobody has labelled, which is not the same as one without objects."""
+
+    name: str
+
+
+Found = Entry | Refused | Unlabelled
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A set of labels to read.
+
+    Attributes:
+        title: name of the file or folder.
+        entries: walks over all images, each time from the start, in a fixed order.
+        class_names: named by the dataset itself, in order; objects may name others.
+        category_ids: numbers of the classes that are to be kept.
+        prompts: class name to prompts, where the dataset has some.
+        notes: what people should know about how it was read.
+    """
+
+    title: str
+    entries: Callable[[], Iterator[Found]]
+    class_names: tuple[str, ...] = ()
+    category_ids: Mapping[str, int] = field(default_factory=dict)
+    prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def find_picture(folders: Sequence[Path], name: str) -> Path:
+    """Return the first of the folders' files of that name, not followed where it is a link.
+
+    Raises:
+        PathRefused: the name leads out of the folder.
+        InputError: none of the folders has such a file.
+    """
+    for folder in folders:
+        path = inside(folder, name)
+        if os.path.lexists(path):
+            return path
+    raise InputError(f"missing: not in {folders[0]}; name the folder of the photos with --images")
+
+
+def folders_in(root: Path, *names: str) -> list[Path]:
+    """Return those of the named folders that are there; one that is a link out of ``root`` is not."""
+    real = os.path.realpath(root)
+    paths = [root / name for name in names]
+    return [path for path in paths if path.is_dir() and f"{os.path.realpath(path)}/".startswith(f"{real.rstrip('/')}/")]
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a name in a folder, resolved but for links below the folder.
+
+    Raises:
+        PathRefused: an empty name, or one that leads out of the folder by ``..``, as an absolute path or through a
+            link.
+    """
+    root = os.path.realpath(folder)
+    try:
+        path = os.path.join(root, name)
+        real = os.path.realpath(path)
+        os.fsencode(path)
+    except ValueError as error:
+        raise PathRefused(f"refused: {name[:80]!r} is no name of a file: {error}") from error
+    if not name or real == root or not _is_below(real, root):
+        raise PathRefused(f"refused: {name[:200]!r} leads out of {folder}; name another folder with --images")
+    plain = os.path.normpath(path)
+    return Path(plain if _is_below(plain, root) and ".." not in Path(name).parts else real)
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """Return a path below a folder with ``/``, for people and for label files."""
+    return os.path.relpath(path, folder).replace(os.sep, "/")
+
+
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """Return the text of a regular file. Raises InputError: gone, too large, or not UTF-8, with the line."""
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: expected a text file, found {'something else' if path.exists() else 'nothing'}")
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(raw) > limit:
+        raise InputError(f"{path}: expected at most {limit:,} bytes of text, the file is larger")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}:{line}: expected UTF-8 text, found byte 0x{raw[error.start]:02x}") from error
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path.startswith(root.rstrip("/") + "/")

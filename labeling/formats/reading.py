@@ -1,0 +1,73 @@
+"""One image of a dataset, opened: its picture has passed the gate and its labels fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core import geometry
+from ..core.errors import InputError
+from ..images import LoadedImage
+from .datasets import Entry
+from .items import Item, LabelledImage
+from .names import as_text
+
+LoadImage = Callable[[Path], LoadedImage]
+"""Decodes a picture; raises InputError where it is no usable image."""
+
+SizeWh = tuple[int, int]
+
+_FAR_PX = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that passed the gate: where it lies, its hash, its upright size in pixels, remarks of the gate."""
+
+    path: Path
+    sha256: str
+    size_wh: SizeWh
+    notes: tuple[str, ...] = ()
+
+
+def open_picture(path: Path, load: LoadImage) -> Picture:
+    """Decode a picture. Raises InputError."""
+    loaded = load(path)
+    height, width = loaded.pixels.shape[:2]
+    return Picture(path, loaded.sha256, (width, height), loaded.notes)
+
+
+def labelled_image(entry: Entry, size_wh: SizeWh, sha256: str | None) -> LabelledImage:
+    """Return an image with its objects.
+
+    Args:
+        entry: of the dataset.
+        size_wh: of its picture.
+        sha256: of its picture.
+
+    Raises:
+        InputError: the label file says another size, a label is broken, or a box has no area.
+    """
+    check_size(entry, size_wh)
+    objects = tuple(entry.objects(size_wh))
+    check_objects(objects)
+    return LabelledImage(as_text(entry.name), size_wh, objects, sha256, entry.reviewed)
+
+
+def check_size(entry: Entry, size_wh: SizeWh) -> None:
+    """Raise InputError where the label file says another size than the picture has."""
+    if entry.size_wh not in (None, size_wh):
+        assert entry.size_wh is not None
+        hint = "; its labels were drawn on the photo as stored, not upright" if entry.size_wh == size_wh[::-1] else ""
+        said, has = ("{} x {}".format(*size) for size in (entry.size_wh, size_wh))
+        raise InputError(f"other size: the label file says {said} px, the photo has {has} px{hint}")
+
+
+def check_objects(objects: Sequence[Item]) -> None:
+    """Raise InputError for a class without a name, and a box without an area or beyond all pictures."""
+    for number, item in enumerate(objects, start=1):
+        if not item.class_name.strip() or as_text(item.class_name) != item.class_name:
+            raise InputError(f"object {number}: expected a class name, got {item.class_name!r}")
+        if not geometry.area([item.box_xyxy])[0] > 0 or max(map(abs, item.box_xyxy)) >= _FAR_PX:
+            raise InputError(f"object {number} ({item.class_name!r}): expected a box with an area, got {item.box_xyxy}")

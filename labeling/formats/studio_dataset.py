@@ -1,0 +1,68 @@
+"""A JSON export of Label Studio to read: one entry per task; predictions are marked, they are no labels of people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError
+from . import labelstudio
+from .datasets import Dataset, Entry, Found, PathRefused, Refused, Unlabelled, find_picture, folders_in
+from .items import Item, LabelledImage
+from .json_files import read_json, the_json_file
+
+_UPLOADED = re.compile("^[0-9a-f]{8}-")
+"""What Label Studio puts before the name of an uploaded file."""
+
+
+def open_studio(path: Path, images: Path | None) -> Dataset:
+    """Read a list of tasks. Photos lie in ``images``, else beside the file or in a folder images there.
+
+    Raises:
+        InputError: no such file, or it is no list of tasks.
+    """
+    file = the_json_file(path, ("tasks.json",), "a JSON export of Label Studio")
+    tasks = read_json(file)
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise InputError(f"{file}: expected a list of Label Studio tasks (export format JSON), got something else")
+    if tasks and not any("data" in task for task in tasks):
+        raise InputError(f"{file}: expected Label Studio tasks with 'data' (export format JSON, not JSON-MIN)")
+    folders = [images] if images is not None else [file.parent, *folders_in(file.parent, "images")]
+    return Dataset(file.name, partial(_entries, tasks, str(file), folders))
+
+
+def _entries(tasks: list[dict[str, Any]], where: str, folders: list[Path]) -> Iterator[Found]:
+    for number, task in enumerate(tasks):
+        name = f"{where}: task {task.get('id', number)!r:.40}"
+        try:
+            image = labelstudio.read_task(task, where)
+            reviewed = image is not None
+            image = image or labelstudio.read_task(task, where, predictions=True)
+            if image is None:
+                yield Unlabelled(name)
+                continue
+        except InputError as error:
+            yield Refused(name, str(error))
+            continue
+        picture = partial(_picture, folders, image.name)
+        yield Entry(image.name, picture, image.size_wh, partial(_objects, image), image.sha256, reviewed)
+
+
+def _objects(image: LabelledImage, _size_wh: tuple[int, int]) -> Sequence[Item]:
+    return image.objects
+
+
+def _picture(folders: list[Path], name: str) -> Path:
+    """Return the picture; a folder that people name need not have the folders of the address, nor uploaded names."""
+    last = name.rsplit("/", 1)[-1]
+    for candidate in dict.fromkeys((name, last, _UPLOADED.sub("", last))):
+        try:
+            return find_picture(folders, candidate)
+        except PathRefused:
+            raise
+        except InputError:
+            continue
+    return find_picture(folders, name)

@@ -1,0 +1,161 @@
+"""Pascal VOC: one XML text per image, boxes only; pure functions, no files.
+
+VOC counts pixels from 1 and its corners are the first and the last pixel of the object, whole numbers. A half-open box
+``[x0, x1)`` is therefore ``xmin = x0 + 1`` and ``xmax = x1``: only the upper left corner moves. The devkit's own files
+mean it so (a box as wide as its image has ``xmin`` 1 and ``xmax`` = width), and supervision and Detectron2 read it so.
+The numbers stay whole because many readers, torchvision examples among them, call ``int`` on them; a box comes back
+within half a pixel, and one that is thinner than a pixel as the pixel at its centre.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NoReturn
+from xml.etree.ElementTree import Element, SubElement, TreeBuilder, indent, tostring
+from xml.parsers import expat
+
+from ..core import geometry
+from ..core.errors import InputError
+from .items import Item, LabelledImage
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+# XML 1.0 cannot say these at all, and gives line ends back changed.
+_NOT_IN_XML = re.compile("[^\t\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write(image: LabelledImage) -> str:
+    """Return the XML text of one image.
+
+    Boxes are clipped to the image and rounded; an object of which nothing lies inside is left out. Masks, corners,
+    scores, sources and crowds have no place in the format. ``filename`` is the whole name, folders included.
+
+    Raises:
+        InputError: the image has no size, or a name holds characters that XML has no way to write.
+    """
+    if image.size_wh is None:
+        raise InputError(f"{image.name}: VOC needs the width and height of the image, and they are not known")
+    root = Element("annotation")
+    _leaf(root, "folder", "")
+    _leaf(root, "filename", image.name)
+    size = SubElement(root, "size")
+    for tag, value in zip(("width", "height", "depth"), (*image.size_wh, 3), strict=True):
+        _leaf(size, tag, str(value))
+    _leaf(root, "segmented", "0")
+    for item in image.objects:
+        _write_object(root, item, image.size_wh)
+    indent(root)
+    return tostring(root, encoding="unicode") + "\n"
+
+
+def read(text: str, where: str) -> LabelledImage:
+    """Return the image and its boxes.
+
+    Numbers may have fractions, corners may be swapped; ``part`` elements of an object (hands, heads) are not objects.
+
+    Args:
+        text: of the file. A document type definition is refused: nothing in VOC needs one, and entities can blow up.
+        where: name of the file for messages.
+
+    Raises:
+        InputError: malformed XML, a document type definition, no ``filename``, or an object without a name or a box.
+    """
+    root = _parse(text, where)
+    if root.tag != "annotation":
+        raise InputError(f"{where}: expected <annotation> as the outermost element of a VOC file, got <{root.tag}>")
+    name = _text(root, "filename").replace("\\", "/")
+    if not name:
+        raise InputError(f"{where}: <filename> is missing or empty; it says which picture the boxes belong to")
+    objects = tuple(
+        _read_object(element, f"{where}: object {number}")
+        for number, element in enumerate(root.findall("object"), start=1)
+    )
+    return LabelledImage(name, _read_size(root, where), objects)
+
+
+def _write_object(root: Element, item: Item, size_wh: tuple[int, int]) -> None:
+    clipped = geometry.clip_boxes([item.box_xyxy], size_wh)
+    if not geometry.area(clipped)[0] > 0:
+        return
+    x0, y0, x1, y1 = clipped[0].tolist()
+    (xmin, xmax), (ymin, ymax) = _pixels(x0, x1), _pixels(y0, y1)
+    element = SubElement(root, "object")
+    _leaf(element, "name", item.class_name)
+    _leaf(element, "pose", "Unspecified")
+    _leaf(element, "truncated", "0")
+    _leaf(element, "difficult", "0")
+    box = SubElement(element, "bndbox")
+    for tag, value in zip(_CORNERS, (xmin, ymin, xmax, ymax), strict=True):
+        _leaf(box, tag, str(value))
+
+
+def _pixels(start: float, end: float) -> tuple[int, int]:
+    """Return the first and the last pixel of a span, counted from 1."""
+    first, last = math.floor(start + 0.5) + 1, math.floor(end + 0.5)
+    if first > last:  # thinner than a pixel
+        first = last = math.floor((start + end) / 2) + 1
+    return first, last
+
+
+def _read_object(element: Element, where: str) -> Item:
+    name = _text(element, "name").strip()
+    if not name:
+        raise InputError(f"{where}: <name> is missing or empty")
+    box = element.find("bndbox")
+    if box is None:
+        raise InputError(f"{where} ({name!r}): <bndbox> is missing; only boxes are read from VOC files")
+    x0, y0, x1, y1 = (_number(_text(box, tag), f"{where} ({name!r}): <{tag}>") for tag in _CORNERS)
+    (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
+    return Item(name, (x0 - 1, y0 - 1, x1, y1))
+
+
+def _read_size(root: Element, where: str) -> tuple[int, int] | None:
+    """Return width and height; None where the file leaves them out or says 0, as some annotation tools do."""
+    size = root.find("size")
+    if size is None:
+        return None
+    width, height = (_number(_text(size, tag) or "0", f"{where}: <{tag}>") for tag in ("width", "height"))
+    return (int(width), int(height)) if width >= 1 and height >= 1 else None
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not abs(number) < 1e9:
+        raise InputError(f"{what}: expected a number of pixels, got {text[:40]!r}")
+    return number
+
+
+def _text(parent: Element, tag: str) -> str:
+    text = parent.findtext(tag) or ""
+    # A name may begin with a space; a text that was broken over lines by an indenting program does not.
+    return text.strip() if "\n" in text else text
+
+
+def _leaf(parent: Element, tag: str, text: str) -> None:
+    if _NOT_IN_XML.search(text):
+        raise InputError(f"{text!r}: a VOC file cannot hold the control characters in this name; rename it first")
+    SubElement(parent, tag).text = text
+
+
+def _parse(text: str, where: str) -> Element:
+    """Build the tree with the standard library's parser, stopped at a document type definition."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise InputError(f"{where}: expected plain XML, got a document type definition (<!DOCTYPE …>); remove it")
+
+    builder = TreeBuilder()
+    parser = expat.ParserCreate(encoding="utf-8")
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    try:
+        # As bytes with a fixed encoding: what the text says about its own encoding was true of the file.
+        parser.Parse(text.encode("utf-8"), True)
+    except (expat.ExpatError, UnicodeEncodeError, ValueError) as error:
+        raise InputError(f"{where}: expected a VOC file, which is XML: {error}") from error
+    return builder.close()

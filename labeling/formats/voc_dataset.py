@@ -1,0 +1,74 @@
+"""A folder of Pascal VOC files to read: one entry per XML file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from ..core.errors import InputError
+from . import voc
+from .datasets import (
+    Dataset,
+    Entry,
+    Found,
+    PathRefused,
+    Refused,
+    find_picture,
+    folders_in,
+    inside,
+    read_text,
+    relative_name,
+)
+from .items import Item, LabelledImage
+
+_MAX_BYTES = 16 * 2**20
+
+
+def open_voc(path: Path, images: Path | None) -> Dataset:
+    """List the XML files of a folder, those in Annotations/ where there is such a folder.
+
+    Photos lie in ``images``, else in JPEGImages/ or images/ or beside the XML file, in the same subfolder where there
+    are subfolders. Raises InputError: no XML file.
+    """
+    if not path.is_dir():
+        raise InputError(f"--in {path}: expected a folder with Annotations/*.xml, found {_what(path)}")
+    labels = path / "Annotations" if (path / "Annotations").is_dir() else path
+    files = sorted(labels.rglob("*.xml"), key=os.fsencode)
+    if not files:
+        raise InputError(f"--in {path}: expected a Pascal VOC folder with XML files in it, found none")
+
+    def entries() -> Iterator[Found]:
+        for file in files:
+            try:
+                yield _entry(file, labels, path, images)
+            except InputError as error:
+                yield Refused(relative_name(file, path), str(error))
+
+    return Dataset(path.resolve().name, entries)
+
+
+def _entry(file: Path, labels: Path, root: Path, images: Path | None) -> Entry:
+    inside(root, relative_name(file, root))
+    image = voc.read(read_text(file, _MAX_BYTES), str(file))
+    below = relative_name(file.parent, labels)
+    homes = [images] if images is not None else [*folders_in(root, "JPEGImages", "images", labels.name), root]
+    return Entry(image.name, partial(_picture, homes, below, image.name), image.size_wh, partial(_objects, image))
+
+
+def _picture(homes: list[Path], below: str, name: str) -> Path:
+    try:
+        return find_picture(homes, name if below == "." else f"{below}/{name}")
+    except PathRefused:
+        raise
+    except InputError:
+        return find_picture(homes, name)
+
+
+def _what(path: Path) -> str:
+    return "a file" if path.exists() else "nothing"
+
+
+def _objects(image: LabelledImage, _size_wh: tuple[int, int]) -> Sequence[Item]:
+    return image.objects

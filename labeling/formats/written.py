@@ -1,0 +1,50 @@
+"""What an export holds, and what its format could not hold, kind by kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+COARSE_IOU = 0.95
+"""A polygon that stands for its mask less well than this is counted."""
+
+Loss = Literal["outside", "crowd", "masks", "turned", "made_turned", "bridged", "coarse", "rectangles"]
+
+LOSSES: dict[Loss, str] = {
+    "outside": "objects outside their photo, left out",
+    "crowd": "crowd objects, left out: the format has no mark for them",
+    "masks": "masks, left out: the format has boxes only",
+    "turned": "rotated rectangles, written as the upright boxes around them",
+    "made_turned": "rotated rectangles made from masks",
+    "bridged": "masks in several parts, each joined into one polygon",
+    "coarse": f"masks that a polygon stands for with an IoU below {COARSE_IOU}",
+    "rectangles": "objects without a mask, written as rectangles",
+}
+"""Kinds of loss, each in words that go behind a number."""
+
+
+@dataclass(slots=True)
+class Written:
+    """The outcome of one export.
+
+    Attributes:
+        out: the folder.
+        index: the file in it that readers open.
+        objects: class name to number of objects written, every class named.
+        images: number of images written.
+        empty: images among them without objects.
+        missing: (path, reason) of labelled images that could not be written.
+        losses: how often the format could not hold something.
+        splits: images per part, for formats that have parts.
+    """
+
+    out: Path
+    index: Path
+    objects: Counter[str]
+    images: int = 0
+    empty: int = 0
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    losses: Counter[Loss] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
