@@ -55,7 +55,8 @@ class LabelResult:
     def masked(self) -> sv.Detections:
         """Return the detections with ``mask`` set, as supervision.CompactMask, for annotators that draw masks.
 
-        Made on request, since it costs milliseconds per mask and most uses want the RLE. Without a segmenter ``mask`` stays None.
+        Made on request, since it costs milliseconds per mask and most uses want the RLE. Without a segmenter ``mask``
+        stays None.
         """
         from pycocotools import mask as coco
         from supervision import CompactMask
