@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEER := .bench/peer/autodistill
 PYTEST := $(BIN)/python -m pytest
+BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu
 
 .PHONY: help setup demo test test-fast test-slow check bench measure clean
 
@@ -15,7 +17,7 @@ help:
 	@echo "make test-slow  full-size models and other long tests"
 	@echo "make check      ruff and mypy"
 	@echo "make measure    the figures of README and model card"
-	@echo "make bench      pipeline speed against the pure forward pass"
+	@echo "make bench      our speed beside that of peers, one table per bench"
 
 setup: $(INSTALLED)
 
@@ -27,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/labelstill demo
 
-test: setup
+test: setup $(PEER)
 	$(PYTEST) -m "not slow and not gpu and not jetson"
 
 test-fast: setup
@@ -46,8 +48,12 @@ measure: setup
 	$(BIN)/python scripts/measure_real_photos.py
 	$(BIN)/python scripts/measure_box_prompts.py
 
-bench: setup
-	$(BIN)/python scripts/bench/pipeline.py
+bench: setup $(PEER)
+	@for name in $(BENCHES); do $(BIN)/python scripts/bench/$$name.py || exit 1; done
+
+$(PEER): scripts/bench/peer.py | setup
+	$(BIN)/python scripts/bench/peer.py
+	@touch $@
 
 clean:
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,7 +18,7 @@ from .label_run import AUTO_BATCH
 from .pipeline import Pipeline
 from .sources import Refused, Source, Sources
 from .teachers import backends
-from .teachers.filters import FilterSettings
+from .teachers.filter_settings import FilterSettings
 from .teachers.teacher import build_teacher
 
 Classes: TypeAlias = str | Path | Sequence[str] | Mapping[str, str] | Mapping[str, Sequence[str]] | Ontology

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING
 
 from .core.config import FiltersConfig, ImagesConfig, ProjectConfig, TeacherConfig
 from .core.errors import InputError
@@ -19,14 +20,15 @@ from .core.ontology import Ontology, load_ontology, parse_classes
 from .core.store import Store
 from .core.store_rows import shown_path
 from .image_files import no_images_error, scan
-from .images import load
 from .label_run import Summary, batch_size, label_files, record_rejected
-from .pipeline import Load
 from .planning import Plan, done_key, make_plan, searched_folders
 from .project import OWN_FILES, OWN_FOLDERS, Project, project_name
 from .teachers import backends
-from .teachers.filters import FilterSettings
-from .teachers.teacher import Teacher, build_teacher
+from .teachers.filter_settings import FilterSettings
+
+if TYPE_CHECKING:
+    from .pipeline import Load
+    from .teachers.teacher import Teacher
 
 _AUTO = "auto"
 
@@ -84,9 +86,6 @@ class LabelJob:
         self.batch = _batch(request.batch or str(config.teacher.batch))
         self._images = config.images
         self.max_pixels = config.images.max_pixels
-        self.load: Load = partial(
-            load, **config.images.model_dump(include={"max_pixels", "background", "accept_truncated"})
-        )
         if request.limit is not None and request.limit < 1:
             raise InputError(f"--limit is {request.limit}: expected a number of files, 1 or more")
         made_here = [self.root / name for name in (*OWN_FILES, *OWN_FOLDERS)]
@@ -99,8 +98,17 @@ class LabelJob:
             _check_writable(self.root)
 
     @cached_property
+    def load(self) -> Load:
+        """Decodes one file as project.yaml says."""
+        from .images import load
+
+        return partial(load, **self._images.model_dump(include={"max_pixels", "background", "accept_truncated"}))
+
+    @cached_property
     def teacher(self) -> Teacher:
         """The models, loaded when first asked for; an ontology that they cannot take is refused here."""
+        from .teachers.teacher import build_teacher
+
         teacher = build_teacher(self.spec, self._scored, self.filters)
         teacher.detect([])
         return teacher

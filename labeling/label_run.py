@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .core.store import FileStamp, ImageOutcome, Store
 from .image_files import display
 from .outcomes import quarantined_outcome
-from .pipeline import Load, Pipeline
 from .planning import Plan, rejection
-from .teachers.teacher import Teacher
+
+if TYPE_CHECKING:
+    from .pipeline import Load
+    from .teachers.teacher import Teacher
 
 #: What the batches of an automatic size begin with; running out of memory makes them smaller.
 AUTO_BATCH = {"cpu": 4, "cuda": 16}
@@ -103,6 +105,8 @@ def label_files(
         stop: when set, the run ends after the batch at hand.
         on_batch: called after each commit with the counts so far.
     """
+    from .pipeline import Pipeline  # here, because a run with nothing to do needs no numpy
+
     started = monotonic()
     summary = Summary()
     pipeline = Pipeline(teacher, load, done_key=key, batch=batch, current=plan.current)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .core.records import Annotation, Provenance
 from .core.store import Feature, FileStamp, ImageOutcome
-from .images import LoadedImage
-from .teachers.teacher import Labelled
+
+if TYPE_CHECKING:
+    from .images import LoadedImage
+    from .teachers.teacher import Labelled
 
 
 def labelled_outcome(

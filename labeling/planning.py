@@ -13,7 +13,7 @@ from .core.ontology import Ontology
 from .core.records import REVIEWED_STATES, ImageState
 from .core.store import FileRow
 from .image_files import FoundFile, Rejected, Scan, display
-from .teachers.filters import FilterSettings
+from .teachers.filter_settings import FilterSettings
 
 #: Reasons of files that could not even be read; another try needs no change of the file.
 _MAY_HAVE_PASSED = ("permission", "missing", "unreadable")

@@ -141,8 +141,8 @@ def test_what_is_not_read_of_a_coco_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps(document))
     dataset = open_dataset("coco", tmp_path, None)
     assert dataset.notes == (
-        "1 categories have the name of another one and are taken for the same class",
-        "1 objects have keypoints, which are not read",
+        "1 classes have the name of another one and are taken for the same class",
+        "not read of objects: 'keypoints' (1)",
     )
     assert dataset.category_ids == {"disc": 7}
 

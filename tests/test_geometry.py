@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import shapely
+import shapely.affinity
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +79,62 @@ def test_clipped_boxes_lie_inside_and_clip_to_themselves(
     assert (clipped[:, [0, 2]] <= size_wh[0]).all()
     assert (clipped[:, [1, 3]] <= size_wh[1]).all()
     assert (clipped == geometry.clip_boxes(clipped, size_wh)).all()
+
+
+def test_rotation_about_the_upper_left_corner_by_hand() -> None:
+    # On a 1000 x 500 picture, turned in percent instead of pixels, this box would come out as [0, 100, 200, 250].
+    corners = geometry.rotated_to_corners(200, 100, 300, 100, 90)
+    np.testing.assert_allclose(corners, [[200, 100], [200, 400], [100, 400], [100, 100]], atol=1e-9)
+    assert geometry.box_around(corners) == pytest.approx((100, 100, 200, 400))
+
+
+@given(EDGE, EDGE, st.floats(0.01, 3000), st.floats(0.01, 3000), st.floats(-720, 720))
+def test_rotation_agrees_with_shapely(x: float, y: float, width: float, height: float, degrees: float) -> None:
+    corners = geometry.rotated_to_corners(x, y, width, height, degrees)
+    # shapely turns anticlockwise with y pointing up, which is clockwise with y pointing down.
+    expected = shapely.affinity.rotate(shapely.box(x, y, x + width, y + height), degrees, origin=(x, y))
+    assert shapely.Polygon(corners).hausdorff_distance(expected) < 1e-6
+    assert geometry.box_around(corners) == pytest.approx(expected.bounds, abs=1e-6)
+
+
+@given(EDGE, EDGE, st.floats(0.5, 3000), st.floats(0.5, 3000), st.floats(0, 360), st.integers(0, 3), st.booleans())
+def test_corners_give_the_rotated_rectangle_back(
+    x: float, y: float, width: float, height: float, degrees: float, first: int, backwards: bool
+) -> None:
+    corners = np.roll(geometry.rotated_to_corners(x, y, width, height, degrees), first, axis=0)
+    if backwards:
+        corners = corners[::-1]
+    found = geometry.corners_to_rotated(corners)
+    assert 0 <= found[4] < 360
+    again = geometry.rotated_to_corners(*found)
+    # The same corners, from the same one on; which way round is the other's choice.
+    np.testing.assert_allclose(again[0], corners[0], atol=1e-6)
+    np.testing.assert_allclose(again[np.lexsort(again.round(4).T)], corners[np.lexsort(corners.round(4).T)], atol=1e-3)
+
+
+def test_upright_corners_are_not_turned() -> None:
+    found = geometry.corners_to_rotated(geometry.corners_of_box([1, 2, 4, 8]))
+    assert found == (1, 2, 3, 6, 0)
+    assert geometry.corners_to_rotated([[5, 5]] * 4) == (5, 5, 0, 0, 0)
+
+
+def test_four_points_that_are_no_rectangle_have_one_around_them() -> None:
+    crooked = [[0, 0], [10, 1], [11, 9], [1, 8]]
+    around = shapely.Polygon(geometry.rotated_to_corners(*geometry.corners_to_rotated(crooked)))
+    assert around.buffer(1e-9).covers(shapely.Polygon(crooked))
+    assert around.area == pytest.approx(shapely.oriented_envelope(shapely.Polygon(crooked)).area)
+
+
+@given(st.lists(st.tuples(EDGE, EDGE), min_size=1, max_size=8))
+def test_the_smallest_rectangle_holds_its_points(points: list[tuple[float, float]]) -> None:
+    corners = geometry.minimum_rectangle(points)
+    assert corners.shape == (4, 2)
+    hull = shapely.convex_hull(shapely.multipoints(corners))
+    assert max(hull.distance(point) for point in shapely.points(points)) < 1e-2
+    x0, y0, x1, y1 = geometry.box_around(points)
+    assert hull.area <= (x1 - x0) * (y1 - y0) * (1 + 1e-6) + 1e-2
+
+
+def test_fractions_are_of_each_axis_of_its_own() -> None:
+    assert geometry.to_fractions([[50, 50]], (200, 100)).tolist() == [[0.25, 0.5]]
+    assert geometry.from_fractions([[0.25, 0.5]], (200, 100)).tolist() == [[50, 50]]

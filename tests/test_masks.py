@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import shapely
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -14,6 +15,8 @@ from pycocotools import mask as coco
 
 from labeling.core import masks
 from labeling.core.errors import InputError
+from labeling.core.outlines import trace
+from labeling.core.records import Rle
 
 Mask = npt.NDArray[np.bool_]
 MASK = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
@@ -42,27 +45,62 @@ def test_encode_and_decode_agree_with_pycocotools(mask: Mask) -> None:
     assert masks.area(rle) == mask.sum() == coco.area(rle)
 
 
-@given(MASK, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
-def test_window_encodes_as_the_whole_image_does(mask: Mask, left: int, top: int, right: int, bottom: int) -> None:
-    whole = np.pad(mask, ((top, bottom), (left, right)))
-    assert masks.encode_window(mask, left, top, (whole.shape[0], whole.shape[1])) == masks.encode(whole)
+@given(MASK)
+def test_edges_say_the_whole_mask(mask: Mask) -> None:
+    rle = masks.encode(mask)
+    assert masks.encode_edges(masks.edges(rle), (mask.shape[0], mask.shape[1])) == rle
+    again = np.zeros(mask.size, dtype=int)
+    again[masks.edges(rle)] = 1
+    assert (again.cumsum() % 2 == mask.T.ravel()).all()
 
 
-def test_empty_window_is_an_empty_mask() -> None:
-    empty = masks.encode(np.zeros((5, 7), dtype=bool))
-    for shape in ((0, 0), (0, 3), (2, 0), (2, 3)):
-        assert masks.encode_window(np.zeros(shape, dtype=bool), 1, 1, (5, 7)) == empty
+@given(st.lists(st.integers(0, 1 << 22), min_size=1, max_size=40, unique=True), st.integers(1, 3))
+def test_run_lengths_of_any_size_are_written_as_pycocotools_writes_them(places: list[int], width: int) -> None:
+    height = (1 << 22) + 1
+    edges = np.array(sorted(places))
+    counts = np.diff(edges, prepend=0, append=height * width).tolist()
+    runs = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    assert masks.encode_edges(edges, (height, width)) == {"size": [height, width], "counts": runs["counts"].decode()}
 
 
-def test_window_outside_the_image_is_refused() -> None:
-    for x0, y0 in ((-1, 0), (0, -1), (6, 0), (0, 4)):
-        with pytest.raises(ValueError, match="is not inside an image of 7 x 5"):
-            masks.encode_window(np.ones((2, 2), dtype=bool), x0, y0, (5, 7))
-
-
-def test_window_of_a_large_image_needs_no_large_memory() -> None:
-    rle = masks.encode_window(np.ones((3, 2), dtype=bool), 30_000, 20_000, (30_000, 40_000))
+def test_edges_of_a_large_image_need_no_large_memory() -> None:
+    rle = masks.encode_edges(np.array([70_000_000, 70_000_006]), (30_000, 40_000))
     assert masks.area(rle) == 6
+    assert masks.area(masks.encode_edges(np.zeros(0, dtype=np.int64), (30_000, 40_000))) == 0
+
+
+def test_an_edge_that_stands_twice_is_none() -> None:
+    assert masks.odd_ones(np.array([1, 1, 2, 3, 3, 3, 5, 5, 5, 5])).tolist() == [2, 3]
+    assert masks.odd_ones(np.zeros(0, dtype=np.int64)).tolist() == []
+
+
+@given(MASK)
+def test_runs_box_and_corners_agree_with_the_pixels(mask: Mask) -> None:
+    rle = masks.encode(mask)
+    again = np.zeros_like(mask)
+    for column, start, end in zip(*masks.column_runs(rle), strict=True):
+        assert not again[start:end, column].any()
+        again[start:end, column] = True
+    assert (again == mask).all()
+    if not mask.any():
+        assert masks.box(rle) is None
+        assert len(masks.corners(rle)) == 0
+        return
+    rows, columns = np.nonzero(mask)
+    box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert masks.box(rle) == box
+    corners = masks.corners(rle)
+    assert (*corners.min(axis=0), *corners.max(axis=0)) == box
+    pixels = shapely.union_all(shapely.box(columns, rows, columns + 1, rows + 1))
+    assert shapely.multipoints(corners).convex_hull.equals(pixels.convex_hull)
+
+
+def test_a_run_of_no_length_changes_nothing() -> None:
+    runs = coco.frPyObjects({"size": [4, 3], "counts": [3, 0, 2, 4, 0, 1, 2]}, 4, 3)
+    rle: Rle = {"size": [4, 3], "counts": runs["counts"].decode()}
+    assert masks.edges(rle).tolist() == [5, 10]
+    assert masks.encode_edges(masks.edges(rle), (4, 3)) == masks.encode(masks.decode(rle))
+    assert np.subtract(*masks.column_runs(rle)[:0:-1]).sum() == 5
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2, 2), (0, 4), (4, 0)])
@@ -137,6 +175,33 @@ def test_slanted_outline_is_smoothed() -> None:
     polygons, iou = masks.rle_to_polygons(masks.encode(triangle))
     assert iou > 0.99
     assert sum(len(polygon) for polygon in polygons) < 20
+
+
+@settings(max_examples=300)
+@given(MASK)
+def test_outlines_are_the_union_of_the_pixels(mask: Mask) -> None:
+    """Oracle: shapely's union of the pixels, whose parts are the 4-connected ones."""
+    rows, columns = np.nonzero(mask)
+    expected = shapely.union_all(shapely.box(columns, rows, columns + 1, rows + 1))
+    parts = trace(*masks.column_runs(masks.encode(mask)))
+    areas = [part.area for part in parts]
+    assert areas == sorted(areas, reverse=True)
+    assert areas == sorted((part.area for part in shapely.get_parts(expected)), reverse=True)
+    # A ring that touches itself at a corner is not valid for shapely, and covers the same pixels.
+    again = shapely.union_all([shapely.make_valid(part) for part in parts])
+    assert shapely.symmetric_difference(again, expected).area == 0
+
+
+def test_part_in_a_hole_of_a_part_keeps_its_own_hole() -> None:
+    mask = np.zeros((9, 9), dtype=bool)
+    mask[0:9, 0:9] = True
+    mask[1:8, 1:8] = False
+    mask[2:7, 2:7] = True
+    mask[3:6, 3:6] = False
+    outer, inner = trace(*masks.column_runs(masks.encode(mask)))
+    assert [len(outer.interiors), len(inner.interiors)] == [1, 1]
+    assert [outer.area, inner.area] == [81 - 49, 25 - 9]
+    assert len(outer.exterior.coords) == len(inner.exterior.coords) == 5
 
 
 def test_empty_mask_has_no_polygons() -> None:

@@ -108,6 +108,114 @@ def test_the_window_cuts_nothing_off_the_full_frame(seed: int) -> None:
         assert (rle is None) == (not mask.any())
 
 
+LOGITS = {
+    "noise": lambda random, shape: random.normal(size=shape) - random.uniform(0, 2),
+    "whole numbers, with ties": lambda random, shape: random.integers(-2, 3, shape),
+    "short numbers, with ties": lambda random, shape: random.normal(size=shape).round(1),
+    "next to nothing": lambda random, shape: random.integers(-1, 2, shape) * 1e-3 + random.normal(size=shape) * 1e-9,
+    "very large": lambda random, shape: random.normal(size=shape) * 1e6,
+    "positive everywhere": lambda random, shape: random.uniform(0.1, 1, shape),
+}
+
+
+@pytest.mark.parametrize("kind", LOGITS)
+def test_bytes_are_those_of_the_full_frame(kind: str) -> None:
+    """Oracle: what SAM2ImagePredictor does, and pycocotools on the full frame; sizes far above and below the grid."""
+    import torch
+    from pycocotools import mask as coco
+
+    from labeling.teachers.segmenters.sam2 import encode_masks
+
+    torch.set_num_threads(1)
+    random = np.random.default_rng(0)
+    sizes = [(1080, 1920), (129, 1), (1, 129), (301, 457), (719, 1281), (200, 200)]
+    # torch has another kernel, with other rounding, where height and width add up to 128 pixels or less.
+    sizes += [(int(height), int(width)) for height, width in random.integers(65, 500, (25, 2))]
+    seen = 0
+    for number, size_hw in enumerate(sizes):
+        cells = (256, 256) if number < 6 else tuple(int(side) for side in random.integers(1, 40, 2))
+        logits = torch.tensor(LOGITS[kind](random, (2, *cells)), dtype=torch.float32)
+        upsampled = torch.nn.functional.interpolate(logits[:, None], size_hw, mode="bilinear", align_corners=False)
+        for mask, rle in zip((upsampled[:, 0] > 0).numpy(), encode_masks(logits, size_hw, islands=True), strict=True):
+            expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+            if mask.any():
+                assert rle == {"size": expected["size"], "counts": expected["counts"].decode()}
+                seen += 1
+            else:
+                assert rle is None
+    assert seen > 30
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_bytes_of_half_precision_are_those_of_the_full_frame(dtype: str) -> None:
+    import torch
+
+    from labeling.core.masks import encode
+    from labeling.teachers.segmenters.sam2 import encode_masks
+
+    logits = torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(0)).to(getattr(torch, dtype))
+    upsampled = torch.nn.functional.interpolate(logits[:, None].float(), (301, 457), mode="bilinear")[:, 0]
+    assert encode_masks(logits, (301, 457), islands=True) == [encode(mask) for mask in (upsampled > 0).numpy()]
+
+
+@pytest.mark.parametrize("density", [0.02, 0.2, 0.5])
+def test_islands_of_runs_are_those_of_pixels(density: float) -> None:
+    """Oracle: OpenCV's 8-connected parts of the full frame."""
+    import torch
+
+    from labeling.core.masks import encode
+    from labeling.teachers.segmenters.sam2 import encode_masks, without_islands
+
+    random = np.random.default_rng(0)
+    dropped = 0
+    for _ in range(20):
+        logits = torch.tensor(np.where(random.random((24, 24)) < density, 1.0, -1.0), dtype=torch.float32)
+        logits[5:12, 5:12] = 1.0
+        upsampled = torch.nn.functional.interpolate(logits[None, None], (150, 131), mode="bilinear")[0, 0]
+        cleaned = without_islands((upsampled > 0).numpy())
+        dropped += int((upsampled > 0).sum()) - int(cleaned.sum())
+        assert encode_masks(logits[None], (150, 131)) == [encode(cleaned)]
+    assert dropped > 0
+
+
+def test_logits_that_are_no_numbers_are_outside_the_mask() -> None:
+    import torch
+
+    from labeling.teachers.segmenters.sam2 import encode_masks
+
+    logits = torch.full((1, 16, 16), -1.0)
+    logits[0, 4:8, 4:8] = torch.inf
+    logits[0, 5, 5] = torch.nan
+    logits[0, 12:] = -torch.inf
+    (rle,) = encode_masks(logits, (160, 160))
+    mask = full(rle, (160, 160))
+    assert mask[45, 65]
+    assert not mask[55, 55]
+    assert not mask[120:].any()
+
+
+def test_memory_does_not_grow_with_the_number_of_boxes() -> None:
+    import tracemalloc
+
+    import torch
+
+    from labeling.teachers.segmenters.sam2 import encode_masks
+
+    yy, xx = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    blob = 0.5 - torch.hypot(xx, yy)
+    encode_masks(blob[None], (1080, 1920))
+    peaks = []
+    for count in (1, 100):
+        logits = blob.expand(count, 64, 64)
+        tracemalloc.start()
+        rles = encode_masks(logits, (1080, 1920))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(rles) == count
+    # One frame of booleans is 2 MB: 100 boxes may keep their text, never their frames.
+    assert peaks[1] < peaks[0] + 100 * 64 * 64 * 4 + 1_000_000
+
+
 def test_a_mask_that_comes_out_empty_is_none() -> None:
     import torch
 

@@ -37,7 +37,7 @@ def test_box_comes_back_within_a_hundredth_of_a_pixel(values: list[float]) -> No
     line = yolo.box_line(0, (x0, y0, x1, y1), SIZE_WH)
     inside = np.clip([x0, y0, x1, y1], 0, [200, 100, 200, 100])
     if line is None:
-        assert inside[2] <= inside[0] or inside[3] <= inside[1]
+        assert (inside[2:] - inside[:2]).min() <= 2e-6  # eight digits of a fraction say nothing thinner
         return
     cx, cy, w, h = (float(v) for v in line.split()[1:])
     assert all(0 <= v <= 1 for v in (cx, cy, w, h))
@@ -47,6 +47,7 @@ def test_box_comes_back_within_a_hundredth_of_a_pixel(values: list[float]) -> No
 
 def test_segment_line_is_clipped_points_as_fractions() -> None:
     polygon = np.array([[-1, 0], [100, 0], [200, 101]])
+    assert yolo.segment_line(0, polygon * (1, 0), SIZE_WH) is None
     assert yolo.segment_line(1, polygon, SIZE_WH) == "1 0.000000 0.000000 0.500000 0.000000 1.000000 1.000000"
 
 

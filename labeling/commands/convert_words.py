@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..formats.written import LOSSES, Loss, Written
+from ..formats.written import COARSE_IOU, LOSSES, Loss, Written
 from ..image_files import display
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _SHOWN = 10
 
 _POLYGONS: dict[str, Loss] = {
     "joined_from_parts": "bridged",
-    "iou_below_0.95": "coarse",
+    f"iou_below_{COARSE_IOU}": "coarse",
     "rectangles_for_lack_of_a_mask": "rectangles",
 }
 
@@ -61,7 +61,7 @@ def import_answer(done: Imported, form: str, dataset: Dataset, root: Path) -> di
         "machine_labels": done.machine,
         "rotated_rectangles_kept_as_masks": done.turned,
         "refused": _named(done.refused),
-        "notes": list(dataset.notes),
+        "notes": list(dataset.said()),
     }
 
 
@@ -150,8 +150,13 @@ def _refused(answer: dict[str, Any]) -> list[str]:
 
 
 def _listed(rows: Sequence[dict[str, str]], key: str) -> list[str]:
-    lines = [f"    {display(Path(row[key]))}: {row['reason']}" for row in rows[:_SHOWN]]
+    lines = [f"    {_reason(row[key], row['reason'])}" for row in rows[:_SHOWN]]
     return lines + ([f"    and {len(rows) - _SHOWN} more; --json lists all"] if len(rows) > _SHOWN else [])
+
+
+def _reason(name: str, reason: str) -> str:
+    """Return both as one text; some reasons name the place already."""
+    return reason if reason.startswith(name) else f"{display(Path(name))}: {reason}"
 
 
 def _named(rows: Sequence[tuple[str, str]], key: str = "name") -> list[dict[str, str]]:

@@ -18,10 +18,15 @@ from .errors import InputError
 from .masks import Positions
 from .records import Rle
 
-_LENGTH_BITS = (3, 4, 8, 16)
+_LENGTH_BITS = np.array([3, 4, 8, 16])
 """Sizes of a length that Label Studio's own tools write."""
 
+_STEPS = np.array([8, 16, 256])
+"""The longest run of each size but the last."""
+
+_SIZES_FIELD = 2 << 12 | 3 << 8 | 7 << 4 | 15
 _LONGEST = 1 << 16
+_EIGHT_SET = np.uint64(0x0101010101010101)
 _MAX_PIXELS = (1 << 32) // 4 - 1
 _HEADER_BITS = 32 + 5 + 4 * 4
 _OPAQUE = 128
@@ -84,7 +89,7 @@ def brush_edges(numbers: Sequence[int], size_hw: tuple[int, int]) -> Positions:
     except (TypeError, ValueError) as error:
         raise InputError(f"expected a brush mask as a list of numbers from 0 to 255: {error}") from error
     values = int.from_bytes(data[:4], "big")
-    if len(data) * 8 < _HEADER_BITS or values != 4 * height * width or values == 0:
+    if len(data) * 8 < _HEADER_BITS or min(height, width) <= 0 or values != 4 * height * width:
         raise InputError(
             f"expected a brush mask of {width} x {height} px, which is {4 * height * width:,} values, "
             f"got one of {values:,} values in {len(data):,} bytes"
@@ -94,8 +99,9 @@ def brush_edges(numbers: Sequence[int], size_hw: tuple[int, int]) -> Positions:
     pixel_ends = np.array(ends, dtype=np.int64) // 4
     starts = np.concatenate([[0], pixel_ends[:-1]])
     filled = pixel_ends > starts
-    starts, on = starts[filled], np.array(opaque, dtype=np.bool_)[filled]
-    return starts[np.diff(on, prepend=False)]
+    on = np.array(opaque, dtype=np.bool_)[filled]
+    edges: Positions = starts[filled][np.diff(on, prepend=False)]
+    return edges
 
 
 def transposed(edges: Positions, size_hw: tuple[int, int]) -> Positions:
@@ -123,26 +129,37 @@ def transposed(edges: Positions, size_hw: tuple[int, int]) -> Positions:
 
 
 def _edges_of_array(mask: npt.NDArray[np.bool_]) -> Positions:
+    """Return the places where a mask changes along its rows, eight pixels looked at in one go."""
     flat = np.ascontiguousarray(mask, dtype=np.bool_).ravel()
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    eights = flat[: flat.size // 8 * 8].view(np.uint64)
+    firsts = np.concatenate([[0], np.flatnonzero(eights[1:] != eights[:-1]) + 1])[: len(eights)]
+    stretches, lengths = eights[firsts], np.diff(firsts, append=len(eights))
+    if ((stretches != 0) & (stretches != _EIGHT_SET) & (lengths > 1)).any():  # equal eights with changes inside
+        places = np.arange(1, flat.size)
+    else:  # changes stand before or inside the first of equal eights, or behind the last eight
+        places = np.concatenate([(8 * firsts[:, None] + np.arange(8)).ravel(), np.arange(8 * len(eights), flat.size)])
+        places = places[places > 0]
+    edges = places[flat[places] != flat[places - 1]]
     return np.concatenate([[0], edges]) if flat[0] else edges
 
 
 def _pack(edges: Positions, pixels: int) -> bytes:
-    """Return the encoded bytes of the runs between the edges; the first run is not set."""
-    lengths = 4 * np.diff(edges, prepend=0, append=pixels)
-    words = np.where(np.arange(len(lengths)) % 2, 255, 0)
-    words, lengths = words[lengths > 0], lengths[lengths > 0]
-    pieces = (lengths - 1) // _LONGEST + 1
-    if pieces.max() > 1:  # a run that is too long for one length is written as several
+    """Return the encoded bytes of the runs between the edges; the first run is not set, and may have no length."""
+    bounds = np.concatenate([[0], edges, [pixels]])
+    words = np.zeros(len(edges) + 1, dtype=np.int64)
+    words[1::2] = 255
+    empty = int(bounds[1] == 0)
+    words, lengths = words[empty:], 4 * (bounds[empty + 1 :] - bounds[empty:-1])
+    sizes = np.searchsorted(_STEPS, lengths)
+    if lengths.max() > _LONGEST:  # a run that is too long for one length is several; the last keeps the longest size
+        pieces = (lengths - 1) // _LONGEST + 1
         last = np.cumsum(pieces) - 1
         rest = lengths - (pieces - 1) * _LONGEST
-        words, lengths = np.repeat(words, pieces), np.full(int(pieces.sum()), _LONGEST)
+        words, sizes, lengths = np.repeat(words, pieces), np.repeat(sizes, pieces), np.full(last[-1] + 1, _LONGEST)
         lengths[last] = rest
-    sizes = np.searchsorted([8, 16, 256], lengths)
-    bits = np.array(_LENGTH_BITS)[sizes]
+    bits = _LENGTH_BITS[sizes]
     codes = (((4 + sizes) << bits) + lengths - 1 << 8) + words
-    header = (pixels * 4 << 5 | 7) << 16 | int("".join(f"{size - 1:04b}" for size in _LENGTH_BITS), 2)
+    header = ((pixels * 4 << 5 | 7) << 16) | _SIZES_FIELD
     head = [header >> 26, header & (1 << 26) - 1]
     return _joined(np.concatenate([head, codes]), np.concatenate([[27, 26], bits + 11]))
 
@@ -167,11 +184,11 @@ def _joined(codes: Positions, bits: Positions) -> bytes:
 def _runs(data: bytes, values: int) -> tuple[list[int], list[bool]]:
     """Return where each run of equal alpha ends, in values, and whether it is set."""
     bits = 8 * len(data)
-    word_bits = (int.from_bytes(data[4:8], "big") >> 27) + 1
+    fields = int.from_bytes(data[4:8].ljust(4, b"\0"), "big")
+    word_bits = (fields >> 27) + 1
     if word_bits != 8:
         raise InputError(f"expected a brush mask with words of 8 bits, got {word_bits}")
-    sizes = int.from_bytes(data[4:8], "big") >> 11
-    length_bits = [(sizes >> shift & 15) + 1 for shift in (12, 8, 4, 0)]
+    length_bits = [(fields >> shift & 15) + 1 for shift in (23, 19, 15, 11)]
     place, done = _HEADER_BITS, 0
     ends: list[int] = []
     opaque: list[bool] = []

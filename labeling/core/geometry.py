@@ -74,8 +74,10 @@ def minimum_rectangle(points: npt.ArrayLike) -> Points:
         points: (k, 2), k >= 1. Points on one line, or a single one, have a rectangle without area.
     """
     xy = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    around = shapely.oriented_envelope(shapely.multipoints(xy))
-    ring = shapely.get_coordinates(around)
+    with np.errstate(invalid="ignore"):  # of points that are nearly on one line
+        ring: Points = shapely.get_coordinates(shapely.oriented_envelope(shapely.multipoints(xy)))
+    if not np.isfinite(ring).all():
+        return corners_of_box(box_around(xy))
     return ring[:4] if len(ring) == 5 else ring[[0, 0, -1, -1]]
 
 
@@ -106,7 +108,7 @@ def corners_to_rotated(corners: npt.ArrayLike) -> tuple[float, float, float, flo
         corners: (4, 2) pixels, in order around the rectangle, either way. What is no rectangle is taken for the one
             with the smallest area around it.
     """
-    ring = np.asarray(corners, dtype=np.float64).reshape(4, 2)
+    ring: Points = np.asarray(corners, dtype=np.float64).reshape(4, 2)
     sides = np.roll(ring, -1, axis=0) - ring
     # Opposite sides of a rectangle cancel out, and neighbours are at right angles.
     slack = 1e-6 * (1 + np.abs(sides).max() ** 2)
@@ -117,7 +119,8 @@ def corners_to_rotated(corners: npt.ArrayLike) -> tuple[float, float, float, flo
         along, down = down, along
     degrees = np.rad2deg(np.arctan2(*along[::-1]) if along.any() else np.arctan2(-down[0], down[1]))
     x, y = ring[0].tolist()
-    return x, y, float(np.hypot(*along)), float(np.hypot(*down)), float(degrees) % 360.0
+    turn = float(degrees) % 360.0 % 360.0  # the first leaves 360 of what is next to nothing below 0
+    return x, y, float(np.hypot(*along)), float(np.hypot(*down)), turn
 
 
 def to_fractions(points: npt.ArrayLike, size_wh: tuple[int, int]) -> Points:

@@ -10,6 +10,7 @@ import shapely
 from pycocotools import mask as coco
 
 from .errors import InputError
+from .outlines import trace
 from .records import Rle
 
 Polygon = npt.NDArray[np.float64]
@@ -30,30 +31,6 @@ def encode(mask: npt.NDArray[np.bool_]) -> Rle:
     if mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"expected a mask of shape (height, width), got {mask.shape}")
     return _as_text(coco.encode(np.asfortranarray(mask, dtype=np.uint8)))
-
-
-def encode_window(window: npt.NDArray[np.bool_], x0: int, y0: int, size_hw: tuple[int, int]) -> Rle:
-    """Encode a mask that is known inside a window only and empty elsewhere, without building the whole image.
-
-    Equal to ``encode`` of the whole image, byte for byte.
-
-    Args:
-        window: (rows, columns) bool; no rows or no columns is an empty mask.
-        x0: column of the window's first column in the image.
-        y0: row of the window's first row in the image.
-        size_hw: height and width of the image in pixels.
-
-    Raises:
-        ValueError: the window is not inside the image.
-    """
-    height, width = size_hw
-    rows, columns = window.shape
-    if min(x0, y0) < 0 or x0 + columns > width or y0 + rows > height or height * width == 0:
-        raise ValueError(f"window of {columns} x {rows} at ({x0}, {y0}) is not inside an image of {width} x {height}")
-    column, start, end = _column_runs(window)
-    base = (column + x0) * height + y0
-    # In a window as high as the image a run goes on from the foot of one column to the head of the next.
-    return encode_edges(odd_ones(np.sort(np.concatenate([base + start, base + end]))), size_hw)
 
 
 def encode_edges(edges: Positions, size_hw: tuple[int, int]) -> Rle:
@@ -142,11 +119,9 @@ def rle_to_polygons(rle: Rle) -> tuple[list[Polygon], float]:
         polygons: rings of at least three corners, without the first one repeated; none for an empty mask.
         iou: IoU between the mask and the polygons drawn again by pycocotools, holes counted; 1.0 for an empty mask.
     """
-    column, start, end = _column_runs(decode(rle))
-    if len(column) == 0:
+    parts = trace(*column_runs(rle))
+    if not parts:
         return [], 1.0
-    exact = shapely.union_all(shapely.box(column, start, column + 1, end))
-    parts = sorted(shapely.get_parts(exact), key=shapely.area, reverse=True)
     for shapes in ([_smoothed(part) for part in parts], parts):
         polygons = [_ring(shape) for shape in shapes]
         quality = iou(rle, polygons_to_rle(polygons, (rle["size"][0], rle["size"][1])))
@@ -212,18 +187,6 @@ def _corners(ring: shapely.LinearRing) -> Polygon:
     return np.asarray(ring.coords, dtype=np.float64)[:-1]
 
 
-def _column_runs(
-    mask: npt.NDArray[np.bool_],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return column, first row and row after the last of every vertical run of set pixels, in column-major order."""
-    padded = np.zeros((mask.shape[1], mask.shape[0] + 2), dtype=np.int8)
-    padded[:, 1:-1] = mask.T
-    steps = np.diff(padded, axis=1)
-    column, start = np.nonzero(steps == 1)
-    end = np.nonzero(steps == -1)[1]
-    return column, start, end
-
-
 def run_lengths(rle: Rle) -> Positions:
     """Return the lengths of the runs down the columns, zeros first. Raises InputError for a malformed encoding.
 
@@ -259,7 +222,8 @@ def odd_ones(ascending: Positions) -> Positions:
     if differ.all():
         return ascending
     firsts = np.flatnonzero(np.concatenate([[True], differ]))
-    return ascending[firsts[np.diff(firsts, append=len(ascending)) % 2 == 1]]
+    odd: Positions = ascending[firsts[np.diff(firsts, append=len(ascending)) % 2 == 1]]
+    return odd
 
 
 def _text_of(counts: Positions) -> str:

@@ -7,7 +7,7 @@ for a group that nobody counted; a mask with holes or several parts is no crowd.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ POLYGON_IOU = 0.99
 """A mask is written as a polygon when one polygon gives it back at this IoU; else as run lengths."""
 
 
-def categories(ids: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
-    """Return one category per class, in the order given."""
-    return [{"id": number, "name": name, "supercategory": ""} for name, number in ids]
+def categories(ids: Iterable[tuple[str, int]], groups: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Return one category per class, in the order given; ``groups`` says the supercategories that are known."""
+    groups = groups or {}
+    return [{"id": number, "name": name, "supercategory": groups.get(name, "")} for name, number in ids]
 
 
 def image_entry(image_id: int, name: str, image: LabelledImage) -> dict[str, Any]:

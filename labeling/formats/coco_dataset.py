@@ -5,6 +5,7 @@ The file is read into memory whole, as its annotations stand in any order; pictu
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -13,12 +14,18 @@ from typing import Any
 
 from ..core.errors import InputError
 from . import coco_read
-from .datasets import Dataset, Entry, Found, Refused, find_picture, folders_in, inside
+from .datasets import Dataset, Entry, Found, Refused, doubled_names, find_picture, folders_in, inside, not_read
 from .items import Item
 from .json_files import read_json, the_json_file
 from .known_photos import KnownPhotos
 
 _NAMES = ("annotations.json", "_annotations.coco.json", "labels.json")
+
+_READ_OF_OBJECTS = frozenset(
+    {"id", "image_id", "category_id", "bbox", "area", "segmentation", "iscrowd", "score", "source"}
+)
+_READ_OF_IMAGES = frozenset({"id", "file_name", "width", "height", "sha256", "reviewed"})
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 Places = list[tuple[str, dict[str, Any]]]
 
@@ -51,16 +58,30 @@ def open_coco(path: Path, images: Path | None) -> Dataset:
         entries=partial(_entries, document, where, names, folders),
         class_names=tuple(ids),
         category_ids=ids,
-        notes=tuple(_notes(document["annotations"], len(names) - len(ids))),
+        supercategories=coco_read.supercategories(document),
+        notes=(*doubled_names(tuple(names.values())), *_notes(document)),
     )
 
 
-def _notes(annotations: object, doubled: int) -> Iterator[str]:
-    if doubled:
-        yield f"{doubled} categories have the name of another one and are taken for the same class"
-    listed = annotations if isinstance(annotations, list) else []
-    if pointed := sum(isinstance(entry, dict) and bool(entry.get("keypoints")) for entry in listed):
-        yield f"{pointed} objects have keypoints, which are not read"
+def _notes(document: Mapping[str, Any]) -> Iterator[str]:
+    yield from not_read("objects", _unread(document["annotations"], _READ_OF_OBJECTS))
+    images = document["images"] if isinstance(document["images"], list) else []
+    names = [str(image.get("file_name")) for image in images if isinstance(image, dict)]
+    if twice := len(names) - len(set(names)):
+        yield f"{twice} images have the file_name of another one, so each has a part of the labels"
+    yield from not_read("images", _unread(document["images"], _READ_OF_IMAGES))
+
+
+def _unread(entries: object, known: frozenset[str]) -> Counter[str]:
+    """Count what images or objects say beyond what is read, such as keypoints, attributes and licences."""
+    listed = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return Counter(name for entry in listed for name in entry.keys() - known if _says_something(entry[name]))
+
+
+def _says_something(value: object) -> bool:
+    # CVAT writes {"occluded": false, "rotation": 0.0} behind every object, and keypoints that nobody set are zeros.
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    return any(parts)
 
 
 def _entries(document: Mapping[str, Any], where: str, names: Mapping[int, str], folders: list[Path]) -> Iterator[Found]:
@@ -85,7 +106,7 @@ def _entries(document: Mapping[str, Any], where: str, names: Mapping[int, str], 
                 raise InputError(f"{place}: id {number} belongs to several images, so its labels cannot be told apart")
             size = coco_read.read_size(entry, place)
             sha256 = entry.get("sha256")
-            sha256 = sha256 if isinstance(sha256, str) else None
+            sha256 = sha256.lower() if isinstance(sha256, str) and _SHA256.fullmatch(sha256.lower()) else None
         except InputError as error:
             yield Refused(name if isinstance(name, str) and coco_read.is_text(name) else place, str(error))
             continue
@@ -96,6 +117,7 @@ def _entries(document: Mapping[str, Any], where: str, names: Mapping[int, str], 
             partial(_objects, found, names),
             sha256,
             entry.get("reviewed") is not False,
+            exact=True,
         )
     for number, left in by_image.items():
         if number not in doubled:

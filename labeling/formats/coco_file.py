@@ -29,6 +29,7 @@ class CocoFile:
         self._images.write(coco.as_json(coco.image_entry(image_id, name, image)) + "\n")
         for item in image.objects:
             done.objects[item.class_name] += 1
+            done.losses["to_masks"] += item.corners is not None
             category = self._target.classes.of(item.class_name)
             entry = coco.annotation_entry(item, done.objects.total(), image_id, category)
             self._annotations.write(coco.as_json(entry) + "\n")
@@ -38,7 +39,7 @@ class CocoFile:
         head = {
             "info": {"description": self._target.title, "version": "1.0"},
             "licenses": [],
-            "categories": coco.categories(self._target.classes.items()),
+            "categories": coco.categories(self._target.classes.items(), self._target.supercategories),
         }
         with (
             self._images as images,

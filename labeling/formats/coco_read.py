@@ -32,6 +32,16 @@ def category_names(document: Mapping[str, Any], where: str) -> dict[int, str]:
     return names
 
 
+def supercategories(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the supercategory of each class that has one, of a document whose categories were read already."""
+    groups: dict[str, str] = {}
+    for entry in document["categories"]:
+        group = entry.get("supercategory")
+        if isinstance(group, str) and is_text(group) and group:
+            groups.setdefault(entry["name"], group)
+    return groups
+
+
 def elements(document: Mapping[str, Any], key: str, where: str) -> list[tuple[str, dict[str, Any]]]:
     """Return (place, entry) of each element of a list of mappings. Raises InputError."""
     found = document.get(key)
@@ -73,7 +83,7 @@ def read_annotation(entry: Mapping[str, Any], place: str, names: Mapping[int, st
     if category not in names:
         raise InputError(f"{place}: category_id: {category} is none of the {len(names)} categories")
     crowd = entry.get("iscrowd", 0)
-    if crowd not in (0, 1):
+    if not isinstance(crowd, int | float) or crowd not in (0, 1):
         raise InputError(f"{place}: iscrowd: expected 0 or 1, got {shown(crowd)}")
     rle = _mask(entry.get("segmentation"), f"{place}: segmentation", (size_wh[1], size_wh[0]))
     score = entry.get("score")

@@ -26,6 +26,9 @@ CROWD = "crowd"
 COCO_IDS = "coco category ids"
 """What labels.db remembers the category ids of an imported COCO file under, as JSON ``{name: id}``."""
 
+COCO_GROUPS = "coco supercategories"
+"""Likewise their supercategories, as JSON ``{name: supercategory}``."""
+
 CopyImage = Callable[[Path], ImageCopy]
 """Gives what trainers shall read instead of a file; raises InputError where that is no usable image."""
 
@@ -66,6 +69,7 @@ def export_labels(
         kept_ids=remembered_ids(store) if to == "coco" else {},
         title=f"labelstill, labels: {labels}",
         prompts={prompt: ontology.names[class_id] for prompt, class_id in ontology.prompts},
+        supercategories=remembered_groups(store),
         force=force,
     )
 
@@ -74,6 +78,12 @@ def remembered_ids(store: Store) -> dict[str, int]:
     """Return the category ids that came with an imported COCO file, by class name."""
     ids: dict[str, int] = json.loads(store.recall(COCO_IDS) or "{}")
     return ids
+
+
+def remembered_groups(store: Store) -> dict[str, str]:
+    """Return the supercategories that came with an imported COCO file, by class name."""
+    groups: dict[str, str] = json.loads(store.recall(COCO_GROUPS) or "{}")
+    return groups
 
 
 def to_item(annotation: Annotation) -> Item:

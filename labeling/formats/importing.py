@@ -20,10 +20,10 @@ from ..core.records import REVIEWED_STATES, Annotation, Provenance
 from ..core.store import FileStamp, ImageOutcome, Review, Store
 from ..project import Project
 from .datasets import Dataset, Entry, Refused, Unlabelled
-from .export import COCO_IDS, CROWD, remembered_ids
+from .export import COCO_GROUPS, COCO_IDS, CROWD, remembered_groups, remembered_ids
 from .items import Item, LabelledImage
 from .passing import nothing_usable
-from .reading import LoadImage, Picture, SizeWh, labelled_image, open_picture
+from .reading import LoadImage, Picture, SizeWh, check_bytes, labelled_image, open_picture
 
 BATCH = 64
 """Images per transaction."""
@@ -176,6 +176,7 @@ class _Import:
         """Return what to write about one image, None where nothing is new. Raises InputError."""
         outcome = self._outcome(entry)
         sha256, size = outcome.sha256 or "", (outcome.width or 0, outcome.height or 0)
+        check_bytes(entry, sha256)
         if sha256 in self._met:
             self.done.doubled += 1
         elif sha256 in self._reviewed:
@@ -239,6 +240,9 @@ class _Import:
                 ids.setdefault(_class(name, None).name, number)
         if ids != known:
             store.remember(COCO_IDS, json.dumps(ids, ensure_ascii=False))
+        groups = {_class(name, None).name: group for name, group in self._dataset.supercategories.items()}
+        if groups.items() - remembered_groups(store).items():
+            store.remember(COCO_GROUPS, json.dumps(groups | remembered_groups(store), ensure_ascii=False))
 
 
 def _class(name: str, prompts: tuple[str, ...] | None) -> OntologyClass:

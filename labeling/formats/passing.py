@@ -11,7 +11,7 @@ from ..core.errors import InputError
 from ..image_copies import ImageCopy
 from ..image_files import display
 from .datasets import Dataset, Entry, PathRefused, Refused, Unlabelled
-from .reading import LoadImage, labelled_image, open_picture
+from .reading import LoadImage, check_bytes, labelled_image, open_picture
 from .targets import TARGETS
 from .writing import Outgoing, write_images
 from .written import Written
@@ -53,7 +53,7 @@ def pass_labels(
     Raises:
         InputError: not one image could be used, or ``out`` cannot be used.
     """
-    passed = Passed(notes=dataset.notes)
+    passed = Passed()
     layout = TARGETS[to]
     written = write_images(
         _outgoing(dataset, passed, load, copy_image, pictures=layout.pictures),
@@ -63,8 +63,10 @@ def pass_labels(
         kept_ids=dict(dataset.category_ids) if to == "coco" else {},
         title=f"labelstill, from {dataset.title}",
         prompts={prompt: name for name, prompts in dataset.prompts.items() for prompt in prompts},
+        supercategories=dataset.supercategories,
         force=force,
     )
+    passed.notes = dataset.said()
     return written, passed
 
 
@@ -93,9 +95,8 @@ def nothing_usable(dataset: Dataset, refused: list[tuple[str, str]], unlabelled:
     """Return the error for a dataset of which not one image could be used."""
     if refused:
         name, reason = refused[0]
-        return InputError(
-            f"{dataset.title}: none of its images can be used; the first of {len(refused)}: {name}: {reason}"
-        )
+        first = reason if reason.startswith(name) else f"{name}: {reason}"
+        return InputError(f"{dataset.title}: none of its images can be used; the first of {len(refused)}: {first}")
     why = f"nobody has labelled its {unlabelled} images" if unlabelled else "it holds no image"
     if machine:
         why = f"a machine made the labels of {machine} images and nobody has reviewed them"
@@ -108,6 +109,7 @@ def _open(entry: Entry, load: LoadImage, copy_image: Callable[[Path], ImageCopy]
     if pictures or size is None:
         picture = open_picture(entry.picture(), load)
         size, sha256, shown = picture.size_wh, picture.sha256, display(picture.path)
+        check_bytes(entry, sha256)
         copy = partial(_copy, picture.path, picture.sha256, copy_image)
     else:
         _check_name(entry)

@@ -6,10 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from ..core import geometry
 from ..image_copies import ImageCopy
 from . import voc, yolo
-from .items import Item, LabelledImage
+from .counting import count_box
+from .items import LabelledImage
 from .writing import Target
 from .yolo_lines import LinesOf, mixed_lines
 
@@ -97,11 +97,14 @@ class VocFolder:
         assert image.size_wh is not None
         written = self._target.written
         counted = [item for item in image.objects if not item.crowd]
-        kept = [item for item in counted if _is_inside(item, image.size_wh)]
+        boxes = [voc.kept_box(item.box_xyxy, image.size_wh) for item in counted]
+        kept = [item for item, box in zip(counted, boxes, strict=True) if box is not None]
         text = voc.write(replace(image, name=name + copy.suffix, objects=tuple(kept)))
         written.losses["crowd"] += len(image.objects) - len(counted)
         written.losses["outside"] += len(counted) - len(kept)
-        for item in kept:
+        for item, box in zip(kept, filter(None, boxes), strict=True):
+            count_box(written, item, image.size_wh, box)
+            written.losses["scores"] += item.score is not None
             written.losses["masks"] += item.rle is not None
             written.losses["turned"] += item.corners is not None
             written.objects[item.class_name] += 1
@@ -113,10 +116,6 @@ class VocFolder:
     def close(self) -> None:
         text = "".join(f"{name}\n" for name in self._names)
         (self._target.folder / "ImageSets/Main/trainval.txt").write_text(text, encoding="utf-8")
-
-
-def _is_inside(item: Item, size_wh: tuple[int, int]) -> bool:
-    return bool(geometry.area(geometry.clip_boxes([item.box_xyxy], size_wh))[0] > 0)
 
 
 def _write_pair(folder: Path, name: str, copy: ImageCopy, lines: list[str]) -> None:

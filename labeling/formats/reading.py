@@ -55,6 +55,15 @@ def labelled_image(entry: Entry, size_wh: SizeWh, sha256: str | None) -> Labelle
     return LabelledImage(as_text(entry.name), size_wh, objects, sha256, entry.reviewed)
 
 
+def check_bytes(entry: Entry, sha256: str) -> None:
+    """Raise InputError where the labels were made for other bytes than the picture that was found has."""
+    if entry.exact and entry.sha256 not in (None, sha256):
+        raise InputError(
+            f"other bytes: the label file says sha256 {entry.sha256}, the photo has {sha256}; "
+            "bring back the photo that was labelled"
+        )
+
+
 def check_size(entry: Entry, size_wh: SizeWh) -> None:
     """Raise InputError where the label file says another size than the picture has."""
     if entry.size_wh not in (None, size_wh):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 from ..core.errors import InputError
 from . import labelstudio
-from .datasets import Dataset, Entry, Found, PathRefused, Refused, Unlabelled, find_picture, folders_in
+from .datasets import Dataset, Entry, Found, PathRefused, Refused, Unlabelled, find_picture, folders_in, not_read
 from .items import Item, LabelledImage
 from .json_files import read_json, the_json_file
+from .labelstudio_regions import ABOUT_THE_IMAGE
 
 _UPLOADED = re.compile("^[0-9a-f]{8}-")
 """What Label Studio puts before the name of an uploaded file."""
@@ -31,7 +33,27 @@ def open_studio(path: Path, images: Path | None) -> Dataset:
     if tasks and not any("data" in task for task in tasks):
         raise InputError(f"{file}: expected Label Studio tasks with 'data' (export format JSON, not JSON-MIN)")
     folders = [images] if images is not None else [file.parent, *folders_in(file.parent, "images")]
-    return Dataset(file.name, partial(_entries, tasks, str(file), folders))
+    return Dataset(file.name, partial(_entries, tasks, str(file), folders), notes=tuple(_notes(tasks)))
+
+
+def _notes(tasks: list[dict[str, Any]]) -> Iterator[str]:
+    """Say what the newest annotation of each task does not hold."""
+    annotations = [_mappings(task.get("annotations")) for task in tasks]
+    if older := sum(sum(not one.get("was_cancelled") for one in each) > 1 for each in annotations):
+        yield f"{older} tasks have several annotations, of which the newest is read"
+    if predicted := sum(
+        bool(each and _mappings(task.get("predictions"))) for task, each in zip(tasks, annotations, strict=True)
+    ):
+        yield f"{predicted} tasks have predictions beside an annotation, which are not read"
+    if drafts := sum(bool(task.get("drafts")) for task in tasks):
+        yield f"{drafts} tasks have drafts that nobody submitted, which are not read"
+    results = [result for each in annotations for one in each for result in _mappings(one.get("result"))]
+    kinds = Counter(kind for one in results if (kind := str(one.get("type"))) in ABOUT_THE_IMAGE)
+    yield from not_read("annotations", kinds)
+
+
+def _mappings(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _entries(tasks: list[dict[str, Any]], where: str, folders: list[Path]) -> Iterator[Found]:

@@ -7,17 +7,28 @@ import os
 from dataclasses import replace
 from urllib.parse import quote
 
+import numpy as np
+
+from ..core import geometry
+from ..core.errors import InputError
 from ..image_copies import ImageCopy
 from . import labelstudio
-from .items import LabelledImage
+from .items import Corners, LabelledImage
+from .labelstudio_config import config
+from .voc import is_in_xml
 from .writing import Target
+from .written import SHIFTED_PX
 
 INDEX = "tasks.json"
 
+CONFIG = "label_config.xml"
+"""The labelling configuration to paste into the project, or to set through its API, before the tasks are imported."""
+
 
 class StudioFile:
-    """``tasks.json`` and ``images/``; labels of people are annotations, those of a machine are predictions.
+    """``tasks.json``, the configuration that it needs, and ``images/``.
 
+    Labels of people are annotations, those of a machine are predictions.
     An address is one of Label Studio's local files, with the folder above the export as its document root.
     """
 
@@ -33,6 +44,9 @@ class StudioFile:
         done = self._target.written
         place = f"images/{name}{copy.suffix}"
         kept = tuple(item for item in image.objects if not item.crowd)
+        for item in kept:
+            if not is_in_xml(item.class_name):
+                raise InputError(f"class {item.class_name!r}: Label Studio's configuration cannot hold this name")
         done.losses["crowd"] += len(image.objects) - len(kept)
         url = "/data/local-files/?d=" + quote(f"{self._target.out.name}/{place}", errors="surrogateescape")
         task = labelstudio.task(replace(image, name=place, objects=kept), url, reviewed=image.reviewed)
@@ -42,6 +56,7 @@ class StudioFile:
         for item in kept:
             self._target.classes.of(item.class_name)
             done.objects[item.class_name] += 1
+            done.losses["squared"] += item.corners is not None and not _is_rectangle(item.corners)
         return len(kept)
 
     def close(self) -> None:
@@ -49,3 +64,11 @@ class StudioFile:
             file.write("\n]\n")
             file.flush()
             os.fsync(file.fileno())
+        text = config(self._target.classes.names)
+        (self._target.folder / CONFIG).write_text(text, encoding="utf-8")
+
+
+def _is_rectangle(corners: Corners) -> bool:
+    """Say whether four corners come back from the turned rectangle that Label Studio holds, wherever they start."""
+    back = geometry.rotated_to_corners(*geometry.corners_to_rotated(corners))
+    return all(np.abs(back - corner).max(axis=1).min() <= SHIFTED_PX for corner in corners)

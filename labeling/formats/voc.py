@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import NoReturn
 from xml.etree.ElementTree import Element, SubElement, TreeBuilder, indent, tostring
 from xml.parsers import expat
@@ -18,6 +20,9 @@ from xml.parsers import expat
 from ..core import geometry
 from ..core.errors import InputError
 from .items import Item, LabelledImage
+
+_NOTHING = ("", "0", "unspecified")
+"""What programs write where nobody has said anything."""
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # XML 1.0 cannot say these at all, and gives line ends back changed.
@@ -48,14 +53,16 @@ def write(image: LabelledImage) -> str:
     return tostring(root, encoding="unicode") + "\n"
 
 
-def read(text: str, where: str) -> LabelledImage:
+def read(text: str, where: str, unread: Counter[str] | None = None) -> LabelledImage:
     """Return the image and its boxes.
 
-    Numbers may have fractions, corners may be swapped; ``part`` elements of an object (hands, heads) are not objects.
+    Numbers may have fractions, corners may be swapped. Whatever else an object says (``difficult``, ``truncated``,
+    ``pose``, its ``part`` elements, …) is not read.
 
     Args:
         text: of the file. A document type definition is refused: nothing in VOC needs one, and entities can blow up.
         where: name of the file for messages.
+        unread: gets the tags that are not read, each once for every object that says something there.
 
     Raises:
         InputError: malformed XML, a document type definition, no ``filename``, or an object without a name or a box.
@@ -66,6 +73,9 @@ def read(text: str, where: str) -> LabelledImage:
     name = _text(root, "filename").replace("\\", "/")
     if not name:
         raise InputError(f"{where}: <filename> is missing or empty; it says which picture the boxes belong to")
+    for element in root.findall("object"):
+        if unread is not None:
+            unread.update(_unread(element))
     objects = tuple(
         _read_object(element, f"{where}: object {number}")
         for number, element in enumerate(root.findall("object"), start=1)
@@ -73,28 +83,38 @@ def read(text: str, where: str) -> LabelledImage:
     return LabelledImage(name, _read_size(root, where), objects)
 
 
-def _write_object(root: Element, item: Item, size_wh: tuple[int, int]) -> None:
-    clipped = geometry.clip_boxes([item.box_xyxy], size_wh)
+def kept_box(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """Return a box as VOC can say it, x0, y0, x1, y1 in whole pixels, or None where nothing lies inside the image."""
+    clipped = geometry.clip_boxes([box_xyxy], size_wh)
     if not geometry.area(clipped)[0] > 0:
-        return
+        return None
     x0, y0, x1, y1 = clipped[0].tolist()
-    (xmin, xmax), (ymin, ymax) = _pixels(x0, x1), _pixels(y0, y1)
+    (x0, x1), (y0, y1) = _pixels(x0, x1), _pixels(y0, y1)
+    return x0, y0, x1, y1
+
+
+def _write_object(root: Element, item: Item, size_wh: tuple[int, int]) -> None:
+    kept = kept_box(item.box_xyxy, size_wh)
+    if kept is None:
+        return
+    x0, y0, x1, y1 = kept
     element = SubElement(root, "object")
     _leaf(element, "name", item.class_name)
     _leaf(element, "pose", "Unspecified")
     _leaf(element, "truncated", "0")
     _leaf(element, "difficult", "0")
     box = SubElement(element, "bndbox")
-    for tag, value in zip(_CORNERS, (xmin, ymin, xmax, ymax), strict=True):
+    for tag, value in zip(_CORNERS, (x0 + 1, y0 + 1, x1, y1), strict=True):
         _leaf(box, tag, str(value))
 
 
 def _pixels(start: float, end: float) -> tuple[int, int]:
-    """Return the first and the last pixel of a span, counted from 1."""
-    first, last = math.floor(start + 0.5) + 1, math.floor(end + 0.5)
-    if first > last:  # thinner than a pixel
-        first = last = math.floor((start + end) / 2) + 1
-    return first, last
+    """Return the whole pixels of a span, half-open."""
+    first, after = math.floor(start + 0.5), math.floor(end + 0.5)
+    if first >= after:  # thinner than a pixel
+        first = math.floor((start + end) / 2)
+        after = first + 1
+    return first, after
 
 
 def _read_object(element: Element, where: str) -> Item:
@@ -107,6 +127,15 @@ def _read_object(element: Element, where: str) -> Item:
     x0, y0, x1, y1 = (_number(_text(box, tag), f"{where} ({name!r}): <{tag}>") for tag in _CORNERS)
     (x0, x1), (y0, y1) = sorted((x0, x1)), sorted((y0, y1))
     return Item(name, (x0 - 1, y0 - 1, x1, y1))
+
+
+def _unread(element: Element) -> set[str]:
+    """Return the tags of an object that say something beyond its name and its box."""
+    return {
+        child.tag
+        for child in element
+        if child.tag not in ("name", "bndbox") and (len(child) or _text(element, child.tag).lower() not in _NOTHING)
+    }
 
 
 def _read_size(root: Element, where: str) -> tuple[int, int] | None:
@@ -134,8 +163,13 @@ def _text(parent: Element, tag: str) -> str:
     return text.strip() if "\n" in text else text
 
 
+def is_in_xml(text: str) -> bool:
+    """Say whether XML can hold a text: it has no way to write most control characters."""
+    return not _NOT_IN_XML.search(text)
+
+
 def _leaf(parent: Element, tag: str, text: str) -> None:
-    if _NOT_IN_XML.search(text):
+    if not is_in_xml(text):
         raise InputError(f"{text!r}: a VOC file cannot hold the control characters in this name; rename it first")
     SubElement(parent, tag).text = text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,19 +40,29 @@ def open_voc(path: Path, images: Path | None) -> Dataset:
     if not files:
         raise InputError(f"--in {path}: expected a Pascal VOC folder with XML files in it, found none")
 
+    unread: Counter[str] = Counter()
+
     def entries() -> Iterator[Found]:
+        unread.clear()
         for file in files:
             try:
-                yield _entry(file, labels, path, images)
+                yield _entry(file, labels, path, images, unread)
             except InputError as error:
                 yield Refused(relative_name(file, path), str(error))
 
-    return Dataset(path.resolve().name, entries)
+    return Dataset(path.resolve().name, entries, notes=tuple(_segmentation(path)), unread=unread)
 
 
-def _entry(file: Path, labels: Path, root: Path, images: Path | None) -> Entry:
+def _segmentation(root: Path) -> Iterator[str]:
+    """Say which pictures of masks lie beside the boxes."""
+    for name in ("SegmentationObject", "SegmentationClass"):
+        if number := sum(file.suffix.lower() == ".png" for file in (root / name).glob("*")):
+            yield f"{number} pictures of masks in {name} are not read, only boxes are"
+
+
+def _entry(file: Path, labels: Path, root: Path, images: Path | None, unread: Counter[str]) -> Entry:
     inside(root, relative_name(file, root))
-    image = voc.read(read_text(file, _MAX_BYTES), str(file))
+    image = voc.read(read_text(file, _MAX_BYTES), str(file), unread)
     below = relative_name(file.parent, labels)
     homes = [images] if images is not None else [*folders_in(root, "JPEGImages", "images", labels.name), root]
     return Entry(image.name, partial(_picture, homes, below, image.name), image.size_wh, partial(_objects, image))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +44,7 @@ class Target:
         classes: numbers of the classes.
         title: what the export is, for formats that have a place for it.
         prompts: prompt to class name, as far as they are known.
+        supercategories: class name to the group that it belongs to, as far as they are known.
         written: counts, kept by the writer as far as objects, losses and splits go.
     """
 
@@ -52,6 +53,7 @@ class Target:
     classes: ClassIds
     title: str
     prompts: dict[str, str]
+    supercategories: Mapping[str, str]
     written: Written
 
 
@@ -83,12 +85,14 @@ class Layout:
         pictures: whether the format holds copies of the pictures.
         first_id: number of the first class.
         writer: makes the writer.
+        supercategories: whether the format holds groups of classes.
     """
 
     index: str
     pictures: bool
     first_id: int
     writer: Callable[[Target], Writer]
+    supercategories: bool = False
 
 
 def write_images(
@@ -100,6 +104,7 @@ def write_images(
     kept_ids: dict[str, int],
     title: str,
     prompts: dict[str, str],
+    supercategories: Mapping[str, str],
     force: bool,
 ) -> Written:
     """Write images as they come; an image whose picture cannot be had is noted and left out.
@@ -110,7 +115,7 @@ def write_images(
         out: new or empty folder, or with ``force`` one with an earlier export.
         class_names: known from the start, in order; others are added as they come.
         kept_ids: class numbers that stay, for formats that are free to choose.
-        title, prompts: see Target.
+        title, prompts, supercategories: see Target.
         force: allow a folder with something in it.
 
     Raises:
@@ -121,7 +126,7 @@ def write_images(
     done = Written(out, out / layout.index, Counter(dict.fromkeys(classes.names, 0)))
     names = UniqueNames()
     with export_folder(out, layout.index, force=force) as folder:
-        writer = layout.writer(Target(folder, out, classes, title, prompts, done))
+        writer = layout.writer(Target(folder, out, classes, title, prompts, supercategories, done))
         for outgoing in images:
             image = outgoing.image
             name = names.take(*_name_parts(image, whole=not layout.pictures))
@@ -136,6 +141,7 @@ def write_images(
             path, reason = done.missing[0]
             raise InputError(f"none of the {len(done.missing)} labelled photos can be read: {path}: {reason}")
         writer.close()
+    done.losses["supercategories"] = 0 if layout.supercategories else len(supercategories)
     return done
 
 

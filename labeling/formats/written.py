@@ -7,20 +7,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-COARSE_IOU = 0.95
+COARSE_IOU = 0.99
 """A polygon that stands for its mask less well than this is counted."""
 
-Loss = Literal["outside", "crowd", "masks", "turned", "made_turned", "bridged", "coarse", "rectangles"]
+SHIFTED_PX = 0.5
+"""An edge of a box that is further off than this is counted."""
+
+Loss = Literal[
+    "outside",
+    "clipped",
+    "shifted",
+    "crowd",
+    "scores",
+    "masks",
+    "turned",
+    "to_masks",
+    "squared",
+    "made_turned",
+    "bridged",
+    "coarse",
+    "rectangles",
+    "supercategories",
+]
 
 LOSSES: dict[Loss, str] = {
-    "outside": "objects outside their photo, left out",
+    "outside": "objects outside their photo or too thin to write, left out",
+    "clipped": "objects that reach over the edge of their photo, cut there",
+    "shifted": f"objects whose box comes back more than {SHIFTED_PX} px off",
     "crowd": "crowd objects, left out: the format has no mark for them",
+    "scores": "scores of a machine, left out",
     "masks": "masks, left out: the format has boxes only",
     "turned": "rotated rectangles, written as the upright boxes around them",
+    "to_masks": "rotated rectangles, which come back as masks",
+    "squared": "outlines of four corners, written as the rotated rectangles around them",
     "made_turned": "rotated rectangles made from masks",
     "bridged": "masks in several parts, each joined into one polygon",
     "coarse": f"masks that a polygon stands for with an IoU below {COARSE_IOU}",
     "rectangles": "objects without a mask, written as rectangles",
+    "supercategories": "supercategories of classes, left out",
 }
 """Kinds of loss, each in words that go behind a number."""
 

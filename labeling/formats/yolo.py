@@ -20,6 +20,8 @@ from ..core import geometry, masks
 from ..core.masks import Polygon
 from ..core.records import Rle
 
+_DIGITS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -37,16 +39,19 @@ class Segment:
 
 
 def box_line(class_id: int, box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> str | None:
-    """Return ``id cx cy w h``; the box is clipped to the image, and None means that nothing of it was inside."""
+    """Return ``id cx cy w h``; the box is clipped to the image, and None means that nothing of it is left then."""
     clipped = geometry.clip_boxes([box_xyxy], size_wh)
-    if not geometry.area(clipped)[0] > 0:
+    fractions = geometry.xyxy_to_cxcywhn(clipped, size_wh)[0].round(_DIGITS)
+    if not fractions[2:].min() > 0:
         return None
-    return f"{class_id} " + " ".join(f"{value:.8f}" for value in geometry.xyxy_to_cxcywhn(clipped, size_wh)[0])
+    return f"{class_id} " + " ".join(f"{value:.{_DIGITS}f}" for value in fractions)
 
 
-def segment_line(class_id: int, polygon: Polygon, size_wh: tuple[int, int]) -> str:
-    """Return ``id x y x y …`` of a polygon with at least three points, clipped to the image."""
-    points = np.clip(polygon / np.asarray(size_wh, dtype=np.float64), 0.0, 1.0)
+def segment_line(class_id: int, polygon: Polygon, size_wh: tuple[int, int]) -> str | None:
+    """Return ``id x y x y …`` of a polygon with at least three points, clipped to the image; None for a line."""
+    points = np.clip(polygon / np.asarray(size_wh, dtype=np.float64), 0.0, 1.0).round(6)
+    if not np.ptp(points, axis=0).min() > 0:
+        return None
     return f"{class_id} " + " ".join(f"{value:.6f}" for value in points.ravel())
 
 
@@ -54,6 +59,12 @@ def box_polygon(box_xyxy: Sequence[float]) -> Polygon:
     """Return the four corners of a box, (4, 2)."""
     x0, y0, x1, y1 = box_xyxy
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float64)
+
+
+def inner_polygon(polygon: Polygon, size_wh: tuple[int, int]) -> Polygon | None:
+    """Return the part of a convex polygon inside the image, or None where there is none with an area."""
+    seen = shapely.intersection(shapely.convex_hull(shapely.multipoints(polygon)), shapely.box(0, 0, *size_wh))
+    return shapely.get_coordinates(seen)[:-1] if shapely.area(seen) > 0 else None
 
 
 def segment(rle: Rle) -> Segment | None:

@@ -13,7 +13,18 @@ from ..core.ontology import from_autodistill
 from ..core.strict import MAX_BYTES, parse_yaml
 from ..image_files import scan
 from . import yolo_obb, yolo_read
-from .datasets import Dataset, Entry, Found, Refused, Unlabelled, inside, read_text, relative_name
+from .datasets import (
+    Dataset,
+    Entry,
+    Found,
+    Refused,
+    Unlabelled,
+    doubled_names,
+    folders_in,
+    inside,
+    read_text,
+    relative_name,
+)
 from .items import Item
 from .json_files import read_json
 
@@ -55,7 +66,7 @@ def open_yolo(path: Path, images: Path | None, *, rotated: bool = False) -> Data
     root = path if path.is_dir() else path.parent
     if file is None:
         folder = _Folder(root, images or root, ("",), _listed_classes(root), read_lines)
-        return Dataset(root.resolve().name, partial(_entries, folder), folder.names)
+        return Dataset(root.resolve().name, partial(_entries, folder), folder.names, notes=doubled_names(folder.names))
     document = parse_yaml(read_text(file, MAX_BYTES), str(file)).data
     if not isinstance(document, dict):
         raise InputError(f"{file}: expected a data.yaml with train, val and names, got {document!r:.80}")
@@ -66,8 +77,11 @@ def open_yolo(path: Path, images: Path | None, *, rotated: bool = False) -> Data
         places = [""]
     if not places:
         raise InputError(f"{file}: expected train, val or test with the folder of the images, found none of them")
+    if document.get("kpt_shape") is not None:
+        read_lines = yolo_read.read_boxes
+        notes = (*notes, f"{file.name} has kpt_shape: keypoints are not read, only the boxes before them")
     folder = _Folder(root, base, tuple(places), names, read_lines)
-    return Dataset(root.resolve().name, partial(_entries, folder), names, notes=notes)
+    return Dataset(root.resolve().name, partial(_entries, folder), names, notes=(*notes, *doubled_names(names)))
 
 
 def open_autodistill(path: Path, images: Path | None) -> Dataset:
@@ -85,7 +99,13 @@ def open_autodistill(path: Path, images: Path | None) -> Dataset:
     document = parse_yaml(read_text(file, MAX_BYTES), str(file)).data
     names = yolo_read.class_names(document if isinstance(document, dict) else {}, str(file))
     folder = _Folder(root, root, places, names, yolo_read.read_lines)
-    return Dataset(root.resolve().name, partial(_entries, folder), names, prompts=_prompts(root / "ontology.json"))
+    return Dataset(
+        root.resolve().name,
+        partial(_entries, folder),
+        names,
+        prompts=_prompts(root / "ontology.json"),
+        notes=doubled_names(names),
+    )
 
 
 def _yaml_of(path: Path) -> Path | None:
@@ -134,14 +154,38 @@ def _exists(base: Path, place: str) -> bool:
 
 
 def _entries(folder: _Folder) -> Iterator[Found]:
+    base = Path(os.path.realpath(folder.base))
     seen: set[Path] = set()
+    used: set[Path] = set()
     for place in folder.places:
         for found in _images(folder, place):
             if isinstance(found, Refused):
                 yield found
             elif found not in seen:
                 seen.add(found)
-                yield _entry(folder, found)
+                name = relative_name(found, base)
+                label = _label_of(folder, base, name)
+                if label is None:
+                    yield Unlabelled(name)
+                else:
+                    used.add(label)
+                    yield Entry(name, partial(Path, found), None, partial(_objects, folder, label))
+    for labels in _label_folders(folder, base):
+        for label in sorted(labels.rglob("*.txt"), key=os.fsencode):
+            if label not in used and label.name != "classes.txt":
+                used.add(label)
+                name = relative_name(label, folder.root)
+                yield Refused(name, "missing: no photo of this name; name the folder of the photos with --images")
+
+
+def _label_folders(folder: _Folder, base: Path) -> list[Path]:
+    """Return the folders of nothing but labels that go with splits that are folders."""
+    names = {"labels"} if folder.places == ("",) else set()
+    for place in folder.places:
+        moved = yolo_read.label_name(f"{place.rstrip('/')}/x.jpg").removesuffix("/x.txt")
+        if moved != place.rstrip("/") and _exists(base, place) and inside(base, place).is_dir():
+            names.add(moved)
+    return folders_in(base, *sorted(names)) + folders_in(folder.root, *sorted(names))
 
 
 def _images(folder: _Folder, place: str) -> Iterator[Path | Refused]:
@@ -170,15 +214,6 @@ def _place(base: Path, place: str) -> Path:
             return inside(base, name)
     inside(base, place.removeprefix("../"))
     raise InputError(f"{base / place}: expected the images of a split there, found nothing; see --images")
-
-
-def _entry(folder: _Folder, picture: Path) -> Found:
-    base = Path(os.path.realpath(folder.base))
-    name = relative_name(picture, base)
-    label = _label_of(folder, base, name)
-    if label is None:
-        return Unlabelled(name)
-    return Entry(name, lambda: picture, None, partial(_objects, folder, label))
 
 
 def _label_of(folder: _Folder, base: Path, name: str) -> Path | None:

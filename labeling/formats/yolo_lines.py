@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from . import yolo, yolo_obb
+from . import yolo, yolo_obb, yolo_read
 from .class_ids import ClassIds
+from .counting import count_box, count_mask, is_apart
 from .items import Item, LabelledImage
-from .written import COARSE_IOU, Written
+from .written import Written
 
 LinesOf = Callable[[LabelledImage, ClassIds, Written], list[str]]
 """Returns the lines of one image, without line ends, and counts objects and losses."""
+
+ReadLines = Callable[[str, str, Sequence[str], tuple[int, int]], list[Item]]
 
 
 def box_lines(image: LabelledImage, classes: ClassIds, done: Written) -> list[str]:
@@ -21,6 +24,7 @@ def box_lines(image: LabelledImage, classes: ClassIds, done: Written) -> list[st
     def line(class_id: int, item: Item, size_wh: tuple[int, int]) -> str | None:
         text = yolo.box_line(class_id, item.box_xyxy, size_wh)
         if text is not None:
+            count_box(done, item, size_wh, _read_back(yolo_read.read_lines, text, size_wh).box_xyxy)
             done.losses["masks"] += item.rle is not None
             done.losses["turned"] += item.corners is not None
         return text
@@ -35,14 +39,17 @@ def segment_lines(image: LabelledImage, classes: ClassIds, done: Written) -> lis
         if yolo.box_line(class_id, item.box_xyxy, size_wh) is None:
             return None
         shape = item.rle and yolo.segment(item.rle)
-        if shape:
-            done.losses["bridged"] += shape.parts > 1
-            done.losses["coarse"] += shape.iou < COARSE_IOU
-            return yolo.segment_line(class_id, shape.polygon, size_wh)
-        if item.corners is not None:
-            return yolo.segment_line(class_id, np.array(item.corners), size_wh)
-        done.losses["rectangles"] += 1
-        return yolo.segment_line(class_id, yolo.box_polygon(item.box_xyxy), size_wh)
+        corners = yolo.box_polygon(item.box_xyxy) if item.corners is None else np.array(item.corners)
+        polygon = shape.polygon if shape else yolo.inner_polygon(corners, size_wh)
+        text = None if polygon is None else yolo.segment_line(class_id, polygon, size_wh)
+        if text is not None:
+            back = _read_back(yolo_read.read_lines, text, size_wh)
+            count_box(done, item, size_wh, back.box_xyxy)
+            count_mask(done, item, back)
+            done.losses["bridged"] += bool(shape and shape.parts > 1)
+            done.losses["to_masks"] += item.corners is not None
+            done.losses["rectangles"] += not shape and item.corners is None
+        return text
 
     return list(_lines(image, classes, done, line))
 
@@ -52,8 +59,17 @@ def rotated_lines(image: LabelledImage, classes: ClassIds, done: Written) -> lis
 
     def line(class_id: int, item: Item, size_wh: tuple[int, int]) -> str | None:
         text = yolo_obb.line(class_id, item, size_wh)
-        if text is not None:
-            done.losses["made_turned"] += item.rle is not None and item.corners is None
+        if text is None:
+            return None
+        back = _read_back(yolo_obb.read_lines, text, size_wh)
+        assert back.corners is not None
+        if item.corners is not None:
+            done.losses["masks"] += item.rle is not None
+            done.losses["clipped"] += is_apart(item.corners, back.corners)
+        elif item.rle is not None:
+            done.losses["made_turned"] += 1
+        else:
+            count_box(done, item, size_wh, back.box_xyxy)
         return text
 
     return list(_lines(image, classes, done, line))
@@ -81,4 +97,11 @@ def _lines(
             done.losses["outside"] += 1
             continue
         done.objects[item.class_name] += 1
+        done.losses["scores"] += item.score is not None
         yield text
+
+
+def _read_back(read_lines: ReadLines, text: str, size_wh: tuple[int, int]) -> Item:
+    """Return the object that a reader takes from a line, whatever its class."""
+    (back,) = read_lines("0 " + text.partition(" ")[2], "line", ["any"], size_wh)
+    return back

@@ -6,6 +6,7 @@ A line is ``id x1 y1 x2 y2 x3 y3 x4 y4``: four corners in order around the recta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import shapely
@@ -22,7 +23,7 @@ def line(class_id: int, item: Item, size_wh: tuple[int, int]) -> str | None:
     The rectangle is the one of ``corners``; else the smallest one around the mask; else the box, clipped. A rotated
     rectangle may reach over the border as it does in aerial tiles, because its angle would be lost by clipping; where
     trainers would refuse it (its middle is outside, or it is larger than the image), it is the smallest one around the
-    part that can be seen.
+    part that can be seen, turned or upright.
 
     Args:
         class_id: position in the list of classes.
@@ -32,7 +33,10 @@ def line(class_id: int, item: Item, size_wh: tuple[int, int]) -> str | None:
     corners = _rectangle(item, size_wh)
     if corners is None:
         return None
-    return f"{class_id} " + " ".join(f"{value:.8f}" for value in geometry.to_fractions(corners, size_wh).ravel())
+    fractions = geometry.to_fractions(corners, size_wh).round(8)
+    if not np.ptp(fractions, axis=0).min() > 0:
+        return None
+    return f"{class_id} " + " ".join(f"{value:.8f}" for value in fractions.ravel())
 
 
 def read_lines(text: str, where: str, class_names: Sequence[str], size_wh: tuple[int, int]) -> list[Item]:
@@ -55,28 +59,23 @@ def read_lines(text: str, where: str, class_names: Sequence[str], size_wh: tuple
 
 
 def _rectangle(item: Item, size_wh: tuple[int, int]) -> Points | None:
-    if item.corners is None and item.rle is None:
-        clipped = geometry.clip_boxes([item.box_xyxy], size_wh)
-        return geometry.corners_of_box(clipped) if geometry.area(clipped)[0] > 0 else None
     if item.corners is not None:
         corners: Points = np.array(item.corners, dtype=np.float64)
+    elif item.rle is not None and masks.area(item.rle):
+        corners = geometry.minimum_rectangle(masks.corners(item.rle))
     else:
-        outline = _outline(item)
-        if len(outline) == 0:
-            return _rectangle(Item(item.class_name, item.box_xyxy), size_wh)
-        corners = geometry.minimum_rectangle(outline)
+        clipped = geometry.clip_boxes([item.box_xyxy], size_wh)
+        return geometry.corners_of_box(clipped) if geometry.area(clipped)[0] > 0 else None
     seen = shapely.intersection(shapely.convex_hull(shapely.multipoints(corners)), shapely.box(0, 0, *size_wh))
     if not shapely.area(seen) > 0:
         return None
     if _is_read(corners, size_wh):
         return corners
-    corners = geometry.minimum_rectangle(shapely.get_coordinates(seen))
-    return corners if _is_read(corners, size_wh) else np.clip(corners, 0, size_wh)
-
-
-def _outline(item: Item) -> Points:
-    assert item.rle is not None
-    return masks.corners(item.rle)
+    # What is known of a mask is smaller than the rectangle around it.
+    known = item.rle if item.corners is None else None
+    visible = shapely.get_coordinates(seen) if known is None else masks.corners(known)
+    corners = geometry.minimum_rectangle(visible)
+    return corners if _is_read(corners, size_wh) else geometry.corners_of_box(geometry.box_around(visible))
 
 
 def _is_read(corners: Points, size_wh: tuple[int, int]) -> bool:
@@ -98,5 +97,5 @@ def _read_line(fields: list[str], where: str, class_names: Sequence[str], size_w
     if class_id not in range(len(class_names)):
         raise InputError(f"{where}: class id {fields[0]!r} is not one of the {len(class_names)} classes, 0 to n - 1")
     points = geometry.from_fractions(numbers, size_wh)
-    corners: Corners = tuple((x, y) for x, y in points.tolist())  # type: ignore[assignment]
+    corners = cast(Corners, tuple((x, y) for x, y in points.tolist()))
     return Item(class_names[int(class_id)], geometry.box_around(points), corners=corners)

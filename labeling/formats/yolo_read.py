@@ -40,6 +40,12 @@ def read_lines(text: str, where: str, class_names: Sequence[str], size_wh: tuple
     ]
 
 
+def read_boxes(text: str, where: str, class_names: Sequence[str], size_wh: tuple[int, int]) -> list[Item]:
+    """Return the boxes of a label file whose lines go on with keypoints, ``id cx cy w h x y v …``; see read_lines."""
+    boxes = "\n".join(" ".join(line.split()[:5]) for line in text.splitlines())
+    return read_lines(boxes, where, class_names, size_wh)
+
+
 def class_names(document: Mapping[str, Any], where: str) -> tuple[str, ...]:
     """Return the names in data.yaml, a list or a mapping of numbers. Raises InputError."""
     found = document.get("names")

@@ -9,14 +9,16 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..core.errors import BackendError, InputError, MissingExtraError
 from ..core.ontology import Ontology
 from ..core.store_rows import shown_path
 from ..core.strict import did_you_mean
 from .hub import cached_snapshot, fetch
-from .interfaces import Detector, Segmenter
+
+if TYPE_CHECKING:
+    from .interfaces import Detector, Segmenter
 
 _BUNDLED = Path(__file__).resolve().parent.parent / "demo" / "teacher"
 _WEIGHT_SUFFIXES = (".json", ".safetensors", ".txt")
@@ -207,7 +209,7 @@ def build_detector(spec: TeacherSpec) -> Detector:
             f"--class-names is for detectors with a fixed vocabulary, {spec.detector} reads the prompts: leave it out"
         )
     options = {option: getattr(spec, option) for option in backend.options}
-    return cast(Detector, _build(backend, detector_weights(spec).path, device=spec.device, **options))
+    return cast("Detector", _build(backend, detector_weights(spec).path, device=spec.device, **options))
 
 
 def build_segmenter(spec: TeacherSpec) -> Segmenter | None:
@@ -216,7 +218,7 @@ def build_segmenter(spec: TeacherSpec) -> Segmenter | None:
     ref = segmenter_weights(spec)
     if backend is None or ref is None:
         return None
-    return cast(Segmenter, _build(backend, ref.path, device=spec.device))
+    return cast("Segmenter", _build(backend, ref.path, device=spec.device))
 
 
 def model_name(spec: TeacherSpec) -> str:

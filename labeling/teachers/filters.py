@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.geometry import area, clip_boxes
+from .filter_settings import FilterSettings
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -20,23 +20,6 @@ FULL_IMAGE = "full_image"
 
 Drops = Counter[tuple[str, str]]
 """How many boxes were dropped, by (reason, class name)."""
-
-
-@dataclass(frozen=True, slots=True)
-class FilterSettings:
-    """Settings of the filters.
-
-    Attributes:
-        nms_iou: IoU above which the lower-scored of two boxes of one class is dropped.
-        class_agnostic_nms: whether boxes of different classes suppress each other too.
-        min_area_px: smallest area kept, in square pixels of the upright image, after clipping.
-        full_image_share: share of the image's area from which on a box is flagged, in (0, 1].
-    """
-
-    nms_iou: float = 0.5
-    class_agnostic_nms: bool = False
-    min_area_px: float = 4.0
-    full_image_share: float = 0.95
 
 
 def apply(

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..core.errors import BackendError, InputError
 from ..core.ontology import Ontology
 from . import backends, filters
-from .filters import Drops, FilterSettings
+from .filter_settings import FilterSettings
+from .filters import Drops
 from .interfaces import Detected, Detector, RgbImage, Segmenter
 
 if TYPE_CHECKING:

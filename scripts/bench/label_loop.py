@@ -105,6 +105,8 @@ class Bench:
             (SimpleNamespace(picture=frame, things=photo.things), SimpleNamespace(detections=found[photo.path.name]))
             for photo in self.photos
         ]
+        if not any(len(one.xyxy) for one in found.values()):
+            return 0.0
         by_colour = self.classes[0] not in NOUNS
         return float(np.mean(list(ap50(pairs, self.classes, by_colour=by_colour).values())))  # type: ignore[arg-type]
 

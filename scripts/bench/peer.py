@@ -127,3 +127,7 @@ def label(predict: GroundedSam, photos: Path, out: Path) -> dict[str, sv.Detecti
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         dataset = Model().label(str(photos), extension=".jpg", output_folder=str(out))
     return {Path(path).name: detections for path, detections in dataset.annotations.items()}
+
+
+if __name__ == "__main__":
+    install()

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-CACHE = Path(__file__).resolve().parents[2] / ".bench"
+CACHE = Path(os.environ.get("LABELSTILL_BENCH_CACHE", Path(__file__).resolve().parents[2] / ".bench"))
 """What benches make once and use again: drawn photos, the peer's package."""
 
 ROUNDS = 7

@@ -1,9 +1,10 @@
 """Low-resolution mask logits to run lengths of the full frame, for the cost of the outline instead of the area.
 
-Upsampling (bilinear, ``align_corners=False``) blends two cells along each axis. Along x it is done for every column of
-pixels, but only at the rows of the grid. Between two such rows a column changes evenly, so it can change sign only
-where its two ends differ, and where that happens is a division. Rounding follows torch's kernel for the CPU, which
-fuses the first product with the sum: its pixels next to 0 are decided as it decides them.
+Upsampling (bilinear, ``align_corners=False``) blends two cells along x and then two of the results along y. What is
+blended from cells of one sign has that sign, so only where neighbours differ is anything computed: along x for the
+pixels between two such cells, along y where the sign changes, which is found by one division. Rounding follows torch's
+kernel for the CPU, which rounds the second product of a blend and fuses the first one with the sum: pixels next to 0
+come out as it decides them.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from ...core.records import Rle
 ISLAND_SHARE = 0.01
 """Parts of a mask below this share of its area are specks of the upsampled logits, not the object."""
 
-_DOUBT = 1e-6
-"""Share of the largest logit, some steps of a float32, within which rounding may decide the sign of a blend."""
+_CLOSE = 1e-6
+"""Nearer to a change of sign than this, in cells, rounding decides about a pixel; some steps of a float32."""
 
 _HUGE = 1e30
 
@@ -103,49 +104,43 @@ def _column_runs(logits: npt.NDArray[np.float32], y_axis: Axis, x_axis: Axis) ->
     west, east = max(int(columns[0]) - 1, 0), min(int(columns[-1]) + 2, x_axis.cells)
     left, right = int(x_axis.begins[west]), int(x_axis.begins[int(columns[-1]) + 1])
     cells = np.ascontiguousarray(logits[top:bottom, west:east].T)
-    largest = np.abs(cells).max()
-    if not np.isfinite(largest):
-        largest = _HUGE
+    if not np.isfinite(cells).all():
         np.nan_to_num(cells, copy=False, nan=-_HUGE, posinf=_HUGE, neginf=-_HUGE)
-    doubt = _DOUBT * float(largest)
     first, second, weight = x_axis.first[left:right] - west, x_axis.second[left:right] - west, x_axis.weight[left:right]
 
-    def exactly(column: Positions, row: Positions) -> Values:
-        one, other = cells[first[column], row], cells[second[column], row]
-        return _blend(one, other, weight[column]).astype(np.float32)
-
-    blended = cells[first]
-    blended *= 1 - weight[:, None]
-    beyond = cells[second]
-    beyond *= weight[:, None]
-    blended += beyond
-    column, row = np.nonzero(np.abs(blended) <= doubt)
-    blended[column, row] = exactly(column, row)
-
+    set_cells = cells > 0
     # Between rows of unset cells, so that runs which touch the border end there.
     inside = np.zeros((right - left, bottom - top + 2), dtype=np.bool_)
-    np.greater(blended, 0, out=inside[:, 1:-1])
+    inside[:, 1:-1] = set_cells[first]
+    cell, row = np.nonzero(set_cells[1:] != set_cells[:-1])
+    column, pair = _spread(x_axis.begins[cell + west] - left, x_axis.begins[cell + west + 1] - left)
+    cell, row = cell[pair], row[pair]
+    inside[column, row + 1] = _blend(cells[cell, row], cells[cell + 1, row], weight[column]) > 0
+
     column, place = np.divmod(np.flatnonzero(inside[:, 1:] != inside[:, :-1]), bottom - top + 1)
     # A mask that is cut off by the border begins or ends with the image.
     row = np.where(place == 0, 0, y_axis.size)
     inner = (place > 0) & (place < bottom - top)
-    at, before = column[inner], place[inner] - 1
-    crossing, gap = _crossings(blended[at, before], blended[at, before + 1], top + before, y_axis)
-    close = np.flatnonzero(gap <= 2 * doubt)
-    if len(close):
-        at, before = at[close], before[close]
-        crossing[close] = _search(exactly(at, before), exactly(at, before + 1), top + before, y_axis)
-    row[inner] = crossing
+    at, above = column[inner], place[inner] - 1
+    one, other, share = first[at], second[at], weight[at]
+    before = _blend(cells[one, above], cells[other, above], share).astype(np.float32)
+    after = _blend(cells[one, above + 1], cells[other, above + 1], share).astype(np.float32)
+    row[inner] = _crossings(before, after, top + above, y_axis)
     # Where pixels are coarser than cells, a value can cross 0 twice between two of them.
     stride = y_axis.size + 1
     column, row = np.divmod(odd_ones(column * stride + row), stride)
     return column[::2] + left, row[::2], row[1::2]
 
 
-def _crossings(
-    before: Values, after: Values, cells: Positions, y_axis: Axis
-) -> tuple[Positions, npt.NDArray[np.float64]]:
-    """Return the first row of pixels after each change of sign, and how near to 0 the values on its two sides are.
+def _spread(begins: Positions, ends: Positions) -> tuple[Positions, Positions]:
+    """Return every whole number from a begin to before its end, and the place of the pair that it is from."""
+    lengths = ends - begins
+    pair = np.repeat(np.arange(len(lengths)), lengths)
+    return np.arange(len(pair)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths), pair
+
+
+def _crossings(before: Values, after: Values, cells: Positions, y_axis: Axis) -> Positions:
+    """Return the first row of pixels after each change of sign.
 
     Args:
         before: (n,) values at the row of cells before the change.
@@ -153,13 +148,16 @@ def _crossings(
         cells: (n,) the row of cells before the change.
         y_axis: of the rows.
     """
-    step = before.astype(np.float64) - after
-    zero = cells + before / step
+    start = before.astype(np.float64)
+    zero = cells + start / (start - after)
     row = np.clip(((zero + 0.5) * (y_axis.size / y_axis.cells) + 0.5).astype(np.int64), 0, y_axis.size)
     # Rounding may have put it one off: the centre after the change is the first that lies behind it.
     row += y_axis.source[row + 1] < zero
     row -= y_axis.source[row] >= zero
-    return row, np.minimum(y_axis.source[row + 1] - zero, zero - y_axis.source[row]) * np.abs(step)
+    close = np.flatnonzero(np.minimum(y_axis.source[row + 1] - zero, zero - y_axis.source[row]) <= _CLOSE)
+    if len(close):
+        row[close] = _search(before[close], after[close], cells[close], y_axis)
+    return row
 
 
 def _search(before: Values, after: Values, cells: Positions, y_axis: Axis) -> Positions:
@@ -191,8 +189,7 @@ def _without_islands(columns: Positions, starts: Positions, ends: Positions, hei
     touching = high - low
     if np.count_nonzero(touching == 0) == 1:  # from every run a way leads on to the same last one
         return np.ones(len(columns), dtype=np.bool_)
-    run = np.repeat(np.arange(len(columns)), touching)
-    neighbour = np.arange(len(run)) + np.repeat(low - (np.cumsum(touching) - touching), touching)
+    neighbour, run = _spread(low, high)
     links = coo_array((np.ones(len(run), dtype=np.bool_), (run, neighbour)), shape=(len(columns), len(columns)))
     _, part = connected_components(links, directed=False)
     areas = np.bincount(part, weights=ends - starts)
