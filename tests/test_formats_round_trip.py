@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from labeling.core import geometry, masks
+from labeling.formats.counting import count_mask
 from labeling.formats.datasets import Entry
 from labeling.formats.items import Corners, Item, LabelledImage
 from labeling.formats.reading import labelled_image
@@ -43,13 +44,6 @@ def drawn(box: tuple[int, int, int, int], hole: bool, second: bool) -> np.ndarra
         mask[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3] = False
     if second:
         mask[44:48, 60:64] = True
-    return mask
-
-
-def rectangles(*boxes: tuple[int, int, int, int]) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    mask = np.zeros((SIZE[1], SIZE[0]), dtype=bool)
-    for x0, y0, x1, y1 in boxes:
-        mask[y0:y1, x0:x1] = True
     return mask
 
 
@@ -150,7 +144,6 @@ HOLDS_MASKS = ("coco", "yolo-seg", "labelstudio", "autodistill")
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(IMAGES)
 @example([[], [Item("no", (0.0, 0.0, 64.0, 48.0))], []])
-@example([[Item("no", (5.0, 5.0, 42.1, 45.0), masks.encode(rectangles((5, 5, 35, 45), (38, 5, 43, 20))))]])
 def test_what_was_written_is_read_back_or_counted(form: str, images: list[list[Item]]) -> None:
     with TemporaryDirectory() as folder:
         done = write(form, images, Path(folder) / "out")
@@ -196,6 +189,14 @@ def differences(form: str, one: Item, other: Item) -> Iterator[str]:
 
 def apart(box_xyxy: npt.ArrayLike, other_xyxy: npt.ArrayLike) -> bool:
     return bool(np.abs(np.subtract(box_xyxy, other_xyxy)).max() > 0.5 + 1e-6)
+
+
+@pytest.mark.parametrize(("rows", "coarse"), [(200, 0), (199, 0), (198, 0), (197, 1), (190, 1)])
+def test_mask_that_comes_back_below_an_iou_of_099_is_coarse(rows: int, coarse: int, tmp_path: Path) -> None:
+    done = Written(tmp_path, tmp_path, Counter())
+    meant, back = (masks.encode(np.arange(240)[:, None] < np.full((1, 10), end)) for end in (200, rows))
+    count_mask(done, Item("box", (0.0, 0.0, 10.0, 200.0), meant), Item("box", (0.0, 0.0, 10.0, 200.0), back))
+    assert done.losses["coarse"] == coarse
 
 
 def hull_iou(one: Corners, other: Corners) -> float:

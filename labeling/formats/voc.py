@@ -85,10 +85,9 @@ def read(text: str, where: str, unread: Counter[str] | None = None) -> LabelledI
 
 def kept_box(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> tuple[int, int, int, int] | None:
     """Return a box as VOC can say it, x0, y0, x1, y1 in whole pixels, or None where nothing lies inside the image."""
-    clipped = geometry.clip_boxes([box_xyxy], size_wh)
-    if not geometry.area(clipped)[0] > 0:
+    x0, y0, x1, y1 = geometry.clip_boxes([box_xyxy], size_wh)[0].tolist()
+    if not (x1 > x0 and y1 > y0):
         return None
-    x0, y0, x1, y1 = clipped[0].tolist()
     (x0, x1), (y0, y1) = _pixels(x0, x1), _pixels(y0, y1)
     return x0, y0, x1, y1
 

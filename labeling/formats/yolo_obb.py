@@ -73,7 +73,8 @@ def _rectangle(item: Item, size_wh: tuple[int, int]) -> Points | None:
         return corners
     # What is known of a mask is smaller than the rectangle around it.
     known = item.rle if item.corners is None else None
-    visible = shapely.get_coordinates(seen) if known is None else masks.corners(known)
+    # Rounded, as shapely takes a point 1e-220 px off the border for one that makes the rectangle a line.
+    visible = shapely.get_coordinates(seen).round(9) if known is None else masks.corners(known)
     corners = geometry.minimum_rectangle(visible)
     return corners if _is_read(corners, size_wh) else geometry.corners_of_box(geometry.box_around(visible))
 

@@ -29,7 +29,7 @@ class Sam2Segmenter:
     """Segmenter over a local folder as ``save_pretrained`` writes it: model and processor.
 
     The image encoder runs once per image, batched over the images that have boxes; the decoder gets all boxes of an
-    image in chunks of 64. Masks leave the device as booleans of their own window.
+    image in chunks of 64. Masks leave the device as the decoder's small logits.
     """
 
     def __init__(self, weights: Path, device: str = "auto") -> None:
