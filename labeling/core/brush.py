@@ -135,7 +135,7 @@ def _edges_of_array(mask: npt.NDArray[np.bool_]) -> Positions:
     firsts = np.concatenate([[0], np.flatnonzero(eights[1:] != eights[:-1]) + 1])[: len(eights)]
     stretches, lengths = eights[firsts], np.diff(firsts, append=len(eights))
     if ((stretches != 0) & (stretches != _EIGHT_SET) & (lengths > 1)).any():  # equal eights with changes inside
-        places = np.arange(1, flat.size)
+        places: Positions = np.arange(1, flat.size)
     else:  # changes stand before or inside the first of equal eights, or behind the last eight
         places = np.concatenate([(8 * firsts[:, None] + np.arange(8)).ravel(), np.arange(8 * len(eights), flat.size)])
         places = places[places > 0]
@@ -146,11 +146,12 @@ def _edges_of_array(mask: npt.NDArray[np.bool_]) -> Positions:
 def _pack(edges: Positions, pixels: int) -> bytes:
     """Return the encoded bytes of the runs between the edges; the first run is not set, and may have no length."""
     bounds = np.concatenate([[0], edges, [pixels]])
-    words = np.zeros(len(edges) + 1, dtype=np.int64)
+    words: Positions = np.zeros(len(edges) + 1, dtype=np.int64)
     words[1::2] = 255
     empty = int(bounds[1] == 0)
-    words, lengths = words[empty:], 4 * (bounds[empty + 1 :] - bounds[empty:-1])
-    sizes = np.searchsorted(_STEPS, lengths)
+    words = words[empty:]
+    lengths: Positions = 4 * (bounds[empty + 1 :] - bounds[empty:-1])
+    sizes: Positions = np.searchsorted(_STEPS, lengths)
     if lengths.max() > _LONGEST:  # a run that is too long for one length is several; the last keeps the longest size
         pieces = (lengths - 1) // _LONGEST + 1
         last = np.cumsum(pieces) - 1

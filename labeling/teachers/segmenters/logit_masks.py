@@ -10,6 +10,7 @@ come out as it decides them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,7 @@ class Axis:
     begins: Positions
 
 
+@lru_cache(maxsize=8)  # photos of one camera have one size
 def axis(cells: int, size: int) -> Axis:
     """Return the taps as torch computes them: in float32, with the multiplication and subtraction rounded once."""
     scale = np.float64(np.float32(cells) / np.float32(size))
