@@ -24,6 +24,11 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
         ["--photos", "1", "--rounds", "1"],
         ["300 classes: forward passes", "300 classes: classes left out", "300 classes: recall lost"],
     ),
+    "masks": (
+        ["--boxes", "4", "--peer-boxes", "2", "--rounds", "1"],
+        ["1080p: peer ÷ ours, 1 box", "12 MP: peak memory, 4 boxes"],
+    ),
+    "brush": (["--masks", "1", "--rounds", "1"], ["720p, 2 %: SDK ÷ ours, both", "12 MP, 10 %: SDK ÷ ours from"]),
     "resume": (
         ["--most", "20", "--kills", "2", "--rounds", "1"],
         ["nothing to do, 20 images", "finished batches done again", "torn files"],

@@ -21,9 +21,7 @@ NAME_KEY = "labelstill_name"
 """Key in ``data`` of the picture's name; the address of a picture on a server need not end in it."""
 
 
-def task(
-    image: LabelledImage, image_url: str, *, model_version: str = "labelstill", reviewed: bool | None = None
-) -> dict[str, Any]:
+def task(image: LabelledImage, image_url: str, *, model_version: str = "labelstill") -> dict[str, Any]:
     """Return one task as Label Studio imports it.
 
     Objects of a machine become one prediction, all others one annotation. What has looked and found nothing, people or
@@ -33,7 +31,6 @@ def task(
         image: with its size.
         image_url: address of the picture as Label Studio opens it.
         model_version: name of the prediction.
-        reviewed: whether people have looked at an image without objects; None is what the image says.
 
     Raises:
         InputError: the image has objects and no size.
@@ -50,13 +47,12 @@ def task(
         assert image.size_wh is not None
         (machine if item.source == "machine" else human).extend(regions(item, f"r{number}", image.size_wh))
     made: dict[str, Any] = {"data": data}
-    looked = image.reviewed if reviewed is None else reviewed
-    if machine or not (human or looked):
+    if machine or not (human or image.reviewed):
         prediction: dict[str, Any] = {"model_version": model_version, "result": machine}
         if scores:
             prediction["score"] = sum(scores) / len(scores)
         made["predictions"] = [prediction]
-    if human or (looked and not machine):
+    if human or (image.reviewed and not machine):
         made["annotations"] = [{"result": human}]
     return made
 

@@ -49,7 +49,7 @@ class StudioFile:
                 raise InputError(f"class {item.class_name!r}: Label Studio's configuration cannot hold this name")
         done.losses["crowd"] += len(image.objects) - len(kept)
         url = "/data/local-files/?d=" + quote(f"{self._target.out.name}/{place}", errors="surrogateescape")
-        task = labelstudio.task(replace(image, name=place, objects=kept), url, reviewed=image.reviewed)
+        task = labelstudio.task(replace(image, name=place, objects=kept), url)
         (self._target.folder / place).write_bytes(copy.data)
         self._file.write(self._separator + json.dumps(task, ensure_ascii=False, allow_nan=False))
         self._separator = ",\n"
