@@ -29,7 +29,7 @@ from labeling.teachers.backends import DETECTORS, TeacherSpec
 from labeling.teachers.filters import FilterSettings
 from labeling.teachers.teacher import Labelled, build_teacher
 
-FIRST_SEED = 9_000_000
+FIRST_SEED = 30_000_000
 BATCH = 8
 
 

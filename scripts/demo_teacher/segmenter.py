@@ -244,5 +244,6 @@ STAGES = (
     Stage("polish", 10_000, 6e-4, outline_loss, 0.0, 0.03),
     Stage("loose", 10_400, 7e-4, outline_loss, 0.0, 0.07),
     Stage("nouns", 28_000, 8e-4, outline_loss, 0.5, 0.06),
+    Stage("finish", 8_000, 5e-4, outline_loss, 0.5, 0.06),
 )
 """Each starts from the one before."""
