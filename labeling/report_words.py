@@ -14,6 +14,7 @@ from .core.store import Run
 from .findings import Findings
 from .pictures import class_colour
 from .teachers.backends import DETECTORS, SEGMENTERS, Backend, resolve_weights
+from .teachers.filter_settings import drop_words
 
 _TELLING = 5
 """So many boxes of a class make its median worth a sentence."""
@@ -23,23 +24,10 @@ _HIST_WH = (220.0, 38.0)
 """Width of a histogram and height of its highest bar, in units of the template's drawing."""
 
 
-_DROPPED = {
-    "score": "score too low",
-    "nms": "same object found twice",
-    "min_area": "too small",
-    "outside": "outside the photo",
-    "not_finite": "not a number",
-    "inverted": "turned inside out",
-}
-
-
 def drop_rows(drops: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
     """Return why boxes were dropped, the most frequent first."""
     ordered = sorted(drops.items(), key=lambda row: (-row[1], row[0]))
-    return [
-        {"reason": _DROPPED.get(reason, reason.replace("_", " ")), "class_name": name, "count": number}
-        for (reason, name), number in ordered
-    ]
+    return [{"reason": drop_words(reason), "class_name": name, "count": number} for (reason, name), number in ordered]
 
 
 def headline(found: Findings) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from labeling.core import masks
 from labeling.core.errors import InputError
@@ -368,3 +369,34 @@ def test_label_studio_photos_are_found_under_their_uploaded_and_local_names(task
     assert isinstance(found[3], Entry)
     with pytest.raises(PathRefused):
         found[3].picture()
+
+
+def test_relative_folder_finds_each_label_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """data.yaml names its folder absolutely, the command line relatively: both are the same place."""
+    folder = tmp_path / "set"
+    for split in ("train", "valid"):
+        (folder / split / "images").mkdir(parents=True)
+        (folder / split / "labels").mkdir()
+        Image.new("RGB", (8, 8)).save(folder / split / "images" / f"{split}.png")
+        (folder / split / "labels" / f"{split}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").write_text(
+        f"path: {folder}\ntrain: train/images\nval: valid/images\nnames: [a]\n", encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    for form in ("yolo", "autodistill"):
+        found = list(open_dataset(form, Path("set"), None).entries())
+        assert [type(one) for one in found] == [Entry, Entry], (form, found)
+
+
+def test_autodistill_labels_go_with_photos_that_lie_elsewhere(tmp_path: Path) -> None:
+    folder, photos = tmp_path / "set", tmp_path / "photos"
+    photos.mkdir()
+    for split in ("train", "valid"):
+        (folder / split / "images").mkdir(parents=True)
+        (folder / split / "labels").mkdir()
+        Image.new("RGB", (8, 8)).save(photos / f"{split}.png")
+        (folder / split / "labels" / f"{split}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (folder / "data.yaml").write_text("names: [a]\n", encoding="utf-8")
+    found = list(open_dataset("autodistill", folder, photos).entries())
+    assert sorted(one.name for one in found if isinstance(one, Entry)) == ["train.png", "valid.png"]
+    assert len(found) == 2

@@ -63,7 +63,7 @@ def _as_text(root: Path, seconds: float, found: dict[str, int], exports: dict[st
     shown = shlex.quote(display(root))
     lines += [
         "  open the report in a browser, the least sure boxes first",
-        f"  .venv/bin/labelstill label {shown}/photos --project {shown} --classes 'blue barrel' --detector bundled",
+        f"  .venv/bin/labelstill label {shown}/photos --project {shown} --classes 'orange barrel' --detector bundled",
         "  .venv/bin/labelstill label PHOTOS --project mine --classes 'forklift, pallet'   (your own photos)",
     ]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from ..image_files import display
 from ..job import LabelJob, LabelRequest
 from ..label_run import Summary
 from ..planning import Plan
+from ..teachers.filter_settings import in_words
 from ..typer_app import invoke
 from .progress import show_progress, stop_on_signals
 
@@ -170,7 +171,7 @@ class Ending:
             (plan.reviewed, lambda n: f"reviewed     {n} images, left alone"),
             (self.set_aside, lambda n: f"set aside    {n} reviewed images, their files hold other pictures now"),
             (summary.copies, lambda n: f"copies       {n} files hold an image that has its labels"),
-            (summary.dropped.total(), lambda n: f"dropped      {n} boxes{in_brackets(summary.dropped)}"),
+            (summary.dropped.total(), lambda n: f"dropped      {n} boxes{in_brackets(in_words(summary.dropped))}"),
             (len(self.job.photos.skipped), lambda n: f"skipped      {n} files that are no images"),
             (
                 len(passed := self.job.photos.passed_over),

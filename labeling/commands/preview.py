@@ -13,6 +13,7 @@ from ..image_files import display
 from ..job import LabelRequest
 from ..preview import preview_job, throw_away_project
 from ..report import Preview, render
+from ..teachers.filter_settings import in_words
 from .label import Ending, in_brackets
 from .progress import show_progress, stop_on_signals
 from .report import save_report
@@ -84,7 +85,7 @@ class PreviewEnding:
         objects = f", {found.total()} objects{in_brackets(found)}"
         lines = [f"previewed    {summary.labelled} of {self.photos:,} photos{objects}"]
         if summary.dropped:
-            lines.append(f"dropped      {summary.dropped.total()} boxes{in_brackets(summary.dropped)}")
+            lines.append(f"dropped      {summary.dropped.total()} boxes{in_brackets(in_words(summary.dropped))}")
         if refused:
             lines.append(f"not usable   {len(refused)} files")
             lines += [f"  {path}: {reason}" for path, reason in refused]

@@ -99,7 +99,7 @@ def nothing_usable(dataset: Dataset, refused: list[tuple[str, str]], unlabelled:
         return InputError(f"{dataset.title}: none of its images can be used; the first of {len(refused)}: {first}")
     why = f"nobody has labelled its {unlabelled} images" if unlabelled else "it holds no image"
     if machine:
-        why = f"a machine made the labels of {machine} images and nobody has reviewed them"
+        why = f"a machine made the labels of {machine} images: only what people have reviewed is taken over"
     return InputError(f"{dataset.title}: has nothing to read: {why}")
 
 

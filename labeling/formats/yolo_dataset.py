@@ -63,7 +63,7 @@ def open_yolo(path: Path, images: Path | None, *, rotated: bool = False) -> Data
     """
     read_lines = yolo_obb.read_lines if rotated else yolo_read.read_lines
     file = _yaml_of(path)
-    root = path if path.is_dir() else path.parent
+    root = _root(path)
     if file is None:
         folder = _Folder(root, images or root, ("",), _listed_classes(root), read_lines)
         return Dataset(root.resolve().name, partial(_entries, folder), folder.names, notes=doubled_names(folder.names))
@@ -91,14 +91,16 @@ def open_autodistill(path: Path, images: Path | None) -> Dataset:
     ``ontology.json`` beside it says the prompts. Raises InputError.
     """
     file = _yaml_of(path)
-    root = images or (path if path.is_dir() else path.parent)
+    root = _root(path)
     places = tuple(f"{split}/images" for split in _SPLIT_FOLDERS if (root / split / "images").is_dir())
     if file is None or not places:
         missing = "data.yaml" if file is None else "train/images or valid/images"
         raise InputError(f"--in {path}: expected the folder that autodistill wrote, found no {missing}")
     document = parse_yaml(read_text(file, MAX_BYTES), str(file)).data
     names = yolo_read.class_names(document if isinstance(document, dict) else {}, str(file))
-    folder = _Folder(root, root, places, names, yolo_read.read_lines)
+    if images is not None and not any(_exists(images, place) for place in places):
+        places = ("",)
+    folder = _Folder(root, images or root, places, names, yolo_read.read_lines)
     return Dataset(
         root.resolve().name,
         partial(_entries, folder),
@@ -106,6 +108,11 @@ def open_autodistill(path: Path, images: Path | None) -> Dataset:
         prompts=_prompts(root / "ontology.json"),
         notes=doubled_names(names),
     )
+
+
+def _root(path: Path) -> Path:
+    """Return the folder of the labels without links, so that a label file has one name however it is reached."""
+    return Path(os.path.realpath(path if path.is_dir() else path.parent))
 
 
 def _yaml_of(path: Path) -> Path | None:
@@ -219,7 +226,8 @@ def _place(base: Path, place: str) -> Path:
 def _label_of(folder: _Folder, base: Path, name: str) -> Path | None:
     moved = yolo_read.label_name(name)
     plain = name.rsplit(".", 1)[0] + ".txt"
-    for place in (base / moved, folder.root / moved, folder.root / "labels" / plain, folder.root / plain):
+    kept = ("labels", *(f"{split}/labels" for split in _SPLIT_FOLDERS), "")
+    for place in (base / moved, folder.root / moved, *(folder.root / labels / plain for labels in kept)):
         if place.is_file():
             return place
     return None

@@ -164,10 +164,13 @@ def segmenter_weights(spec: TeacherSpec, *, download: bool = True) -> WeightsRef
     name, backend = segmenter_backend(spec)
     if backend is None:
         return None
-    return resolve_weights(name, backend, spec.segmenter_weights, download=download)
+    hint = "--segmenter-weights FOLDER, or leave masks out with --segmenter none"
+    return resolve_weights(name, backend, spec.segmenter_weights, download=download, hint=hint)
 
 
-def resolve_weights(name: str, backend: Backend, weights: str | None, *, download: bool = True) -> WeightsRef:
+def resolve_weights(
+    name: str, backend: Backend, weights: str | None, *, download: bool = True, hint: str = "--weights FOLDER"
+) -> WeightsRef:
     """Find weights on this machine without importing torch; a hub id is looked up in the cache of the hub.
 
     Args:
@@ -175,6 +178,7 @@ def resolve_weights(name: str, backend: Backend, weights: str | None, *, downloa
         backend: its table row.
         weights: file, folder or hub id; None for the backend's own.
         download: fetch a hub id that the cache does not have; never where HF_HUB_OFFLINE is set.
+        hint: the flag that names a local folder, for messages.
 
     Raises:
         InputError: no weights named where the backend has none of its own.
@@ -196,7 +200,7 @@ def resolve_weights(name: str, backend: Backend, weights: str | None, *, downloa
     if snapshot is None:
         raise BackendError(
             f"weights {wanted} are not on this machine and cannot be fetched from here: "
-            f"run 'hf download {wanted}' where there is a network, or name a local folder"
+            f"run 'hf download {wanted}' where there is a network, or name a local folder with {hint}"
         )
     return _folder(wanted, snapshot)
 

@@ -1,8 +1,29 @@
-"""Settings of the filters, apart from the filters so that they can be compared without numpy."""
+"""Settings of the filters and words for what they drop, apart from the filters so that neither needs numpy."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+_WORDS = {
+    "score": "score too low",
+    "nms": "same object found twice",
+    "min_area": "too small",
+    "outside": "outside the photo",
+    "not_finite": "not a number",
+    "inverted": "turned inside out",
+}
+
+
+def drop_words(reason: str) -> str:
+    """Return why a box was dropped, as people say it."""
+    return _WORDS.get(reason, reason.replace("_", " "))
+
+
+def in_words(dropped: Mapping[str, int]) -> Counter[str]:
+    """Return the counts of dropped boxes by reason in words."""
+    return Counter({drop_words(reason): count for reason, count in dropped.items()})
 
 
 @dataclass(frozen=True, slots=True)
