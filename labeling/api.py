@@ -76,6 +76,8 @@ def label(
         device=device,
         trust_weights=trust_weights,
     )
+    if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
+        raise InputError(f"score is {score!r}: expected a number from 0 to 1")
     if batch != "auto" and (type(batch) is not int or batch < 1):
         raise InputError(f"batch is {batch!r}: expected 'auto' or a number of images, 1 or more")
     if spec.class_names is not None and not spec.class_names.is_file():
@@ -97,13 +99,16 @@ def as_ontology(classes: Classes) -> Ontology:
         return load_ontology(classes)
     entries: list[OntologyClass] = []
     if isinstance(classes, Mapping):
-        if all(isinstance(name, str) for name in classes.values()):
+        if all(isinstance(text, str) for text in (*classes, *classes.values())):
             return from_autodistill({prompt: str(name) for prompt, name in classes.items()})
         pairs = [(name, prompts) for name, prompts in classes.items()]
-    else:
+    elif isinstance(classes, Sequence):
         pairs = [(name, [name]) for name in classes]
+    else:
+        raise InputError(f"ontology: expected 'forklift, box: box | carton' or names, got {type(classes).__name__}")
     for name, prompts in pairs:
-        if isinstance(prompts, str) or not all(isinstance(text, str) for text in (name, *prompts)):
+        listed = isinstance(prompts, Sequence) and not isinstance(prompts, str)
+        if not listed or not all(isinstance(text, str) for text in (name, *prompts)):
             raise InputError(f"class {name!r}: expected a name with a list of prompts, all of them strings")
         entries.append(OntologyClass(name, tuple(prompts)))
     return Ontology(tuple(entries))

@@ -19,6 +19,9 @@ from .planning import rejection
 Source: TypeAlias = str | os.PathLike[str] | Pixels
 """A folder, an image file, or (height, width, 3) uint8 RGB."""
 
+_BATCH_DIMENSIONS = 4
+"""An array (n, height, width, 3) is n images; any other is one, for better or worse."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -48,10 +51,13 @@ class Sources:
         self._arrays: dict[Path, object] = {}
         self._found: Iterator[FoundFile | Refused]
         if isinstance(images, str | os.PathLike):
-            self._found = iter(_search(Path(images)))
+            self._found = iter(_search(images))
+        elif isinstance(images, np.ndarray) and images.ndim != _BATCH_DIMENSIONS:
+            self._found = self._each([images])
+        elif isinstance(images, Iterable) and not isinstance(images, bytes | bytearray):
+            self._found = self._each(images)
         else:
-            one = isinstance(images, np.ndarray) and images.ndim == 3
-            self._found = self._each([images] if one else images)
+            raise InputError(f"images: expected a folder, files or arrays, got {type(images).__name__}")
 
     def files(self) -> Generator[FoundFile, None, None]:
         """Yield what the pipeline can try to decode; an array is a file whose relative path is its number."""
@@ -90,15 +96,21 @@ class Sources:
                 yield FoundFile(path.name, Path(), 0, 0)
                 continue
             try:
-                yield from _search(Path(image))
+                yield from _search(image)
             except InputError as error:
                 yield Refused(Path(image), str(error))
 
 
-def _search(path: Path) -> list[FoundFile | Refused]:
+def _search(given: str | os.PathLike[str]) -> list[FoundFile | Refused]:
     """Return what lies below a folder, sorted by the bytes of the path; files that are no images are passed over."""
-    found = scan([path.expanduser()])
+    if not os.fspath(given):
+        raise InputError("an empty path: expected a folder or an image file; '.' is the working folder")
+    try:
+        path = Path(given).expanduser()
+    except RuntimeError as error:  # '~somebody' whom this machine does not know
+        raise InputError(f"{given}: no such file or folder: {error}") from error
+    found = scan([path])
     if not found.files:
-        raise no_images_error([path], found)
+        raise no_images_error([Path(given)], found)
     refused = [Refused(entry.path, rejection(entry)) for entry in found.rejected]
     return sorted([*found.files, *refused], key=lambda entry: os.fsencode(entry.path))

@@ -383,3 +383,57 @@ def seen(result: labeling.LabelResult) -> list[tuple[Any, ...]]:
         (name, prompt, tuple(box), score, rle and rle["counts"])
         for name, prompt, box, score, rle in zip(*columns, strict=True)
     )
+
+
+@pytest.mark.parametrize("images", [None, 5, b"abc", 1.5])
+def test_what_can_be_no_image_is_refused_at_once(images: Any) -> None:
+    with pytest.raises(InputError, match="expected a folder, files or arrays"):
+        labeling.label(images, "box", detector="bundled")
+
+
+def test_an_empty_path_is_not_the_working_folder(tmp_path: Path, choice: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="an empty path"):
+        labeling.label("", DRAWN, **choice)
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "a.png")
+    given = ["", "~nobody-of-this-name/x.jpg", tmp_path / "a.png"]
+    results = list(labeling.label(given, DRAWN, **choice))
+    assert [result.error is None for result in results] == [False, False, True]
+
+
+@pytest.mark.parametrize("ontology", [None, 5, {"a": 1}, {1: "a"}, {"a": [1]}, [1]])
+def test_classes_of_another_kind_are_refused(ontology: Any) -> None:
+    with pytest.raises(InputError, match="expected"):
+        labeling.label("photos", ontology, detector="bundled")
+
+
+def test_a_score_that_is_no_number_is_refused() -> None:
+    score: Any = "0.5"
+    with pytest.raises(InputError, match="score is"):
+        labeling.label("photos", "box", detector="bundled", score=score)
+
+
+def test_a_grey_array_is_one_image_that_is_refused(choice: dict[str, Any]) -> None:
+    grey: Any = np.zeros((40, 60), np.uint8)
+    results = list(labeling.label(grey, DRAWN, **choice))
+    assert len(results) == 1
+    assert "40x60" in str(results[0].error)
+
+
+@pytest.mark.torch
+def test_two_threads_load_the_same_weights(tmp_path: Path) -> None:
+    """In a fresh process, since the fault that this guards against needs a cold library and outlives the call."""
+    write_photos(tmp_path, 1)
+    script = """
+import threading, labeling
+found = []
+def work():
+    results = labeling.label(".", "box", detector="bundled")
+    found.append([len(result.detections) for result in results])
+threads = [threading.Thread(target=work) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+work()
+assert len(found) == 4 and all(one == found[0] for one in found), found
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-1500:]

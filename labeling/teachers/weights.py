@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 _PICKLED = (".pt", ".pth", ".bin")
+_LOADING = threading.Lock()
+"""``from_pretrained`` patches torch while it works: two at once leave weights empty, for later calls too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +166,10 @@ def load_pretrained(model_class: Any, folder: Path, device: torch.device) -> Any
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model, info = model_class.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
+        with _LOADING:
+            model, info = model_class.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
     except Exception as error:  # from_pretrained raises whatever its parts raise
         raise BackendError(f"weights {folder} could not be loaded ({_first_line(error)})") from error
     unfilled = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
@@ -180,7 +184,8 @@ def load_pretrained(model_class: Any, folder: Path, device: torch.device) -> Any
 def load_part(part_class: Any, folder: Path) -> Any:
     """Return the processor or tokenizer of a local folder. Raises BackendError."""
     try:
-        return part_class.from_pretrained(folder, local_files_only=True)
+        with _LOADING:
+            return part_class.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # from_pretrained raises whatever its parts raise
         raise BackendError(
             f"weights {folder}: {part_class.__name__} could not be loaded ({_first_line(error)})"

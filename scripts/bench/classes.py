@@ -5,7 +5,8 @@ Usage: python scripts/bench/classes.py [--photos N] [--rounds N] [--json]
 Forward passes of the bundled detector are counted as they happen, for one batch. The peers' way is one pass per class:
 its cost is the number of classes times a pass with one class. Recall is the share of the drawn objects that get a box
 (IoU >= 0.5) of their own class at the default score: asked alone, one phrase per pass, and asked together with all
-other phrases. Among 300 classes are synonyms and phrases without a colour; a box counts where what it says is true.
+other phrases. 112 classes are also packed into shorter captions: what more passes would buy. Among 300 classes are
+synonyms and phrases without a colour; a box counts where what it says is true.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from labeling.teachers.filters import FilterSettings
 from labeling.teachers.teacher import Labelled, Teacher
 
 COUNTS = (1, 5, 20, 112, 300)
+LIMITS = (32, 64, 128, 256)
 SCORE = DETECTORS["bundled"].default_score
 NOTE = (
     "The tokenizer is the bundled one, where every word is one token: a phrase of colour and noun takes 3 of the 256 "
@@ -89,7 +91,24 @@ def bench(count: int, rounds: int) -> list[Row]:
         if number > 1:
             loop = tuple(number * value for value in ratio(times, "1", f"{number}"))
             rows.append(measured(f"{number} classes: one pass per class ÷ ours", (loop[0], loop[1], loop[2])))
-    return [*rows, *_recall(counted, photos, pixels)]
+    return [*rows, *_recall(counted, photos, pixels), *_packing(counted, photos, pixels)]
+
+
+def _packing(counted: Counted, photos: Sequence[Photo], pixels: Sequence[Any]) -> list[Row]:
+    """Return passes and recall of 112 classes by the length of a caption; the detector's own limit is the last."""
+    classes, rows, own = names(112), [], counted.detector._limit
+    for limit in LIMITS:
+        counted.detector._limit, counted.detector._plan = limit, None
+        teacher = counted.teacher(classes)
+        counted.forwards, hits = 0, []
+        for photo, image in zip(photos, pixels, strict=True):
+            labelled = teacher.detect([image])[0]
+            hits += [_hit(thing, classes, labelled) for thing in photo.things]
+        passes = counted.forwards / len(photos)
+        rows.append(Row(f"112 classes, captions of up to {limit} tokens: forward passes", passes))
+        rows.append(Row(f"112 classes, captions of up to {limit} tokens: recall, %", 100 * statistics.mean(hits)))
+    counted.detector._limit, counted.detector._plan = own, None
+    return rows
 
 
 def _recall(counted: Counted, photos: Sequence[Photo], pixels: Sequence[Any]) -> list[Row]:
