@@ -158,7 +158,7 @@ def test_photo_that_is_gone_or_changed_is_left_out_and_named(store: Store, tmp_p
 def test_yolo_segments_follow_the_masks_and_count_what_they_cannot_hold(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = export_to("yolo-seg", store, out, "best", force=False)
-    assert +done.losses == {"rectangles": 2, "scores": 7}
+    assert +done.losses == {"rectangles": 2, "scores": 7, "copies": 2}
     lines = (out / "labels/turned.txt").read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2"]
     rectangle = np.array(lines[0].split()[1:], dtype=float).reshape(-1, 2) * (160, 120)

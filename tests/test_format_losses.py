@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from labeling.cli import main
 from labeling.core.errors import InputError
 from labeling.formats.datasets import Entry, PathRefused, Refused, find_picture
-from labeling.formats.labelstudio_config import config
+from labeling.formats.labelstudio_config import class_names, config
 from labeling.formats.sources import open_dataset
 from labeling.formats.targets import TARGETS
 from labeling.formats.written import LOSSES
@@ -72,15 +73,17 @@ def test_scores_and_cut_boxes_are_said(root: Path, tmp_path: Path, to: str, caps
         assert (f"{number} {LOSSES[kind]}" in text) != keeps  # type: ignore[index]
 
 
-def test_supercategories_stay_with_coco_and_are_counted_elsewhere(
+def test_what_classes_are_in_coco_stays_there_and_is_counted_elsewhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     categories = [{"id": 1, "name": "box", "supercategory": "thing"}, {"id": 5, "name": "disc", "supercategory": ""}]
     path = coco(tmp_path / "in", categories=categories)
     for to in ("coco", "voc"):
         found, text = answer(capsys, "--from", "coco", "--in", path, "--to", to, "--out", tmp_path / to)
-        assert found["losses"] == ({} if to == "coco" else {"supercategories": 1})
-        assert ("1 supercategories of classes, left out" in text) == (to != "coco")
+        kinds = ("supercategories", "category_ids", "empty_classes")
+        assert found["losses"] == ({} if to == "coco" else dict.fromkeys(kinds, 1))
+        for kind in kinds:
+            assert (f"1 {LOSSES[kind]}" in text) == (to != "coco")
     assert main(["convert", "--from", "coco", "--in", str(path), "--project", str(tmp_path / "p")]) == 0
     assert main(["convert", "--project", str(tmp_path / "p"), "--to", "coco", "--out", str(tmp_path / "out")]) == 0
     for folder in ("coco", "out"):
@@ -94,14 +97,74 @@ def test_what_coco_says_beyond_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     things = [{"id": i, **thing, "attributes": said} for i, said in enumerate(cvat)]
     things.append({"id": 3, **thing, "keypoints": [1, 2, 2], "num_keypoints": 1, "ignore": 1})
     images = [{"id": i, "file_name": "a.png", "license": 1, **SIZE} for i in (1, 2)]
-    path = coco(tmp_path / "in", annotations=things, images=images)
+    path = coco(tmp_path / "in", annotations=things, images=images, info={"year": 2017}, tags=["x"], licenses=[])
     found, text = answer(capsys, "--from", "coco", "--in", path, "--to", "coco", "--out", tmp_path / "out")
     assert found["notes"] == [
         "not read of objects: 'attributes' (1), 'ignore' (1), 'keypoints' (1), 'num_keypoints' (1)",
         "1 images have the file_name of another one, so each has a part of the labels",
         "not read of images: 'license' (2)",
+        "not read of the file: 'info' (1), 'tags' (1)",
+        "ids of annotations are given anew, and area is that of the mask or box as it is drawn here",
     ]
+    assert open_dataset("coco", coco(tmp_path / "plain", info={"year": 2017}), None).said() == ()
     assert all(f"note: {note}" in text for note in found["notes"])
+
+
+def test_photos_written_with_other_bytes_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = coco(tmp_path / "in")
+    for grey in (False, True):
+        if grey:
+            Image.new("L", (160, 120)).save(tmp_path / "in/a.png")
+        for to in sorted(TARGETS):
+            found, text = answer(capsys, "--from", "coco", "--in", path, "--to", to, "--out", tmp_path / f"{to}{grey}")
+            assert found["losses"].get("copies", 0) == (grey and to != "coco")
+            assert (f"1 {LOSSES['copies']}" in text) == (grey and to != "coco")
+
+
+def test_classes_without_objects_pass_through_label_studio_in_their_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = coco(tmp_path / "in", categories=[{"id": i, "name": name} for i, name in ((7, "b"), (1, "box"), (2, "a"))])
+    studio, back = tmp_path / "studio", tmp_path / "back"
+    assert main(["convert", "--from", "coco", "--in", str(path), "--to", "labelstudio", "--out", str(studio)]) == 0
+    assert main(["convert", "--from", "labelstudio", "--in", str(studio), "--to", "coco", "--out", str(back)]) == 0
+    document = json.loads((back / "annotations.json").read_text())
+    assert [entry["name"] for entry in document["categories"]] == ["b", "box", "a"]
+    (studio / "label_config.xml").write_text('<!DOCTYPE x [<!ENTITY a "b">]><View/>')
+    dataset = open_dataset("labelstudio", studio, None)
+    assert dataset.class_names == ()
+    assert "label_config.xml: expected plain XML, got a document type definition" in dataset.said()[0]
+
+
+def test_configuration_of_others_names_the_labels_of_shapes_alone() -> None:
+    text = """<View><Choices name="c"><Choice value="day"/></Choices>
+    <KeyPointLabels name="k"><Label value="eye"/></KeyPointLabels>
+    <PolygonLabels name="p"><Label value="cat"/><Label value="long name" alias="dog"/></PolygonLabels>
+    <RectangleLabels name="r"><View><Label value="cat"/><Label value="ünï"/></View></RectangleLabels></View>"""
+    assert class_names(text, "x.xml") == ("cat", "dog", "ünï")
+
+
+def test_folder_that_was_named_is_said_to_lack_the_photo(tmp_path: Path) -> None:
+    path = coco(tmp_path / "in")
+    assert main(["convert", "--from", "coco", "--in", str(path), "--to", "voc", "--out", str(tmp_path / "voc")]) == 0
+    for to in ("labelstudio", "yolo"):
+        out = str(tmp_path / to)
+        assert main(["convert", "--from", "coco", "--in", str(path), "--to", to, "--out", out]) == 0
+    for file in tmp_path.rglob("a.png"):
+        file.unlink()
+    (tmp_path / "photos").mkdir()
+    checked = 0
+    for form, place in (("coco", path), ("voc", tmp_path / "voc"), ("labelstudio", tmp_path / "labelstudio")):
+        for images, said in ((tmp_path / "photos", "photos, which --images names"), (None, "; name the folder of the")):
+            (entry,) = open_dataset(form, place, images).entries()
+            assert isinstance(entry, Entry)
+            with pytest.raises(InputError, match=said):
+                entry.picture()
+            checked += 1
+    (refused,) = open_dataset("yolo", tmp_path / "yolo", tmp_path / "photos").entries()
+    assert isinstance(refused, Refused)
+    assert refused.reason.endswith("photos, which --images names")
+    assert checked == 6
 
 
 def test_what_voc_says_beyond_the_boxes_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

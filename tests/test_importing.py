@@ -28,6 +28,7 @@ from labeling.formats import importing
 from labeling.formats.export import export_labels
 from labeling.formats.importing import Imported, import_labels
 from labeling.formats.sources import open_dataset
+from labeling.formats.written import EMPTY_MASKS
 from labeling.image_copies import normalised_copy
 from labeling.images import LoadedImage, load
 from labeling.project import Project
@@ -284,7 +285,7 @@ def test_same_bytes_under_two_names_are_one_image_with_two_paths(tmp_path: Path)
     path = coco_file(tmp_path / "photos")
     shutil.copy(tmp_path / "photos/a/1.png", tmp_path / "photos/b/1.png")
     done = take("coco", path, tmp_path / "project")
-    assert (done.images, done.doubled) == (2, 1)
+    assert (done.images, done.doubled) == (2, [("b/1.png", 2)])
     with Project.open(tmp_path / "project").open_store() as store:
         assert sorted(len(image.paths) for image in store.iter_images()) == [1, 2]
     before = dump(tmp_path / "project")
@@ -364,6 +365,7 @@ def test_broken_line_refuses_its_image_and_names_the_line(tmp_path: Path) -> Non
         done = take("yolo", root, tmp_path / f"project {line}")
         assert (done.images, len(done.refused)) == (2, 1)
         assert f"{label}:3: expected" in done.refused[0][1] or f"{label}:3: class id" in done.refused[0][1]
+        assert done.refused[0][1].endswith("; its 2 labels were not taken")
 
 
 def test_command_says_what_happened_and_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -379,6 +381,38 @@ def test_command_says_what_happened_and_ends_with_2(tmp_path: Path, capsys: pyte
     assert main([*command, "--json"]) == 2
     answer = json.loads(capsys.readouterr().out)
     assert (answer["images"], answer["kept"], len(answer["refused"])) == (0, 2, 1)
+    assert main(command) == 2
+    out = capsys.readouterr().out
+    assert out.startswith("nothing new in yolo from set\n  2 photos were reviewed before and keep their labels\n")
+    assert "0 objects" not in out
+
+
+def test_photos_that_come_twice_are_named_with_what_is_not_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = coco_file(tmp_path / "photos")
+    shutil.copy(tmp_path / "photos/a/1.png", tmp_path / "photos/b/1.png")
+    command = ["convert", "--from", "coco", "--in", str(path), "--project", str(tmp_path / "project")]
+    assert main(command) == 0
+    said = "  1 photos came twice, the first labels were taken\n    b/1.png: 2 objects not taken\n"
+    assert said in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["doubled"], answer["doubled_photos"]) == (1, [{"name": "b/1.png", "objects_not_taken": 2}])
+
+
+def test_mask_without_a_pixel_leaves_its_box_and_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = [10, 10, 60, 10, 60, 10.2, 10, 10.2]
+    thin = {"id": 1, "image_id": 5, "category_id": 3, "bbox": [10, 10, 50, 0.2], "segmentation": [line]}
+    path = coco_file(tmp_path / "photos", annotations=[thin])
+    done = take("coco", path, tmp_path / "project")
+    assert (done.objects, done.empty_masks, done.refused) == ({"yes": 1}, 1, [])
+    with Project.open(tmp_path / "project").open_store() as store:
+        (label,) = (one for image in store.iter_images() for one in store.annotations_of(image.sha256 or ""))
+    assert (label.box_xyxy, label.rle) == (pytest.approx((10, 10, 60, 10.2)), None)
+    for target in (["--project", str(tmp_path / "second")], ["--to", "voc", "--out", str(tmp_path / "out")]):
+        assert main(["convert", "--from", "coco", "--in", str(path), *target]) == 0
+        assert f"  1 {EMPTY_MASKS}\n" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -26,10 +26,12 @@ def coco(tmp_path: Path) -> Path:
         made.photo(tmp_path / "coco/images" / name, seed=seed)
     document = {
         "categories": [{"id": 90, "name": "cat"}, {"id": 3, "name": "dog"}],
-        "images": [{"id": i, "file_name": name, **size} for i, name in enumerate(["a/1.png", "b/1.png", "gone.png"])],
+        "images": [
+            {"id": i, "file_name": name, **size} for i, name in [(7, "a/1.png"), (3, "b/1.png"), (2, "gone.png")]
+        ],
         "annotations": [
-            {"id": 1, "image_id": 0, "category_id": 3, "bbox": [10, 10, 50, 40], "segmentation": SQUARE},
-            {"id": 2, "image_id": 0, "category_id": 90, "bbox": [80, 10, 50, 40], "iscrowd": 1},
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [10, 10, 50, 40], "segmentation": SQUARE},
+            {"id": 2, "image_id": 7, "category_id": 90, "bbox": [80, 10, 50, 40], "iscrowd": 1},
             {"id": 3, "image_id": 2, "category_id": 90, "bbox": [80, 10, 50, 40]},
         ],
     }
@@ -43,6 +45,7 @@ def test_coco_to_coco_keeps_ids_names_and_photos_that_are_elsewhere(coco: Path, 
     after = json.loads((tmp_path / "out/annotations.json").read_text())
     assert [(one["id"], one["name"]) for one in after["categories"]] == [(90, "cat"), (3, "dog")]
     assert [one["file_name"] for one in after["images"]] == ["a/1.png", "b/1.png", "gone.png"]
+    assert [one["id"] for one in after["images"]] == [7, 3, 2]
     for key in ("category_id", "bbox"):
         assert [one[key] for one in after["annotations"]] == [one[key] for one in before["annotations"]]
     assert [one["iscrowd"] for one in after["annotations"]] == [0, 1, 0]

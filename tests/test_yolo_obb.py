@@ -26,7 +26,7 @@ def corners_of(item: Item, size_wh: tuple[int, int]) -> np.ndarray:
     assert line is not None
     (again,) = yolo_obb.read_lines(line, "a.txt", CLASSES, size_wh)
     assert again.class_name == "car"
-    return np.array(again.corners)
+    return yolo_obb.corners_in(line, size_wh)
 
 
 @st.composite
@@ -55,6 +55,24 @@ def test_corners_are_written_in_their_order_as_fractions() -> None:
     (again,) = yolo_obb.read_lines(f"\n{line}\n\n", "a.txt", CLASSES, (100, 50))
     assert again.class_name == "car"
     assert again.box_xyxy == pytest.approx((27, 10, 60, 29))
+
+
+@pytest.mark.parametrize(
+    ("corners", "upright"),
+    [
+        ([(10, 5), (40, 5), (40, 25), (10, 25)], True),
+        ([(40, 25), (40, 5), (10, 5), (10, 25)], True),  # from another corner, the other way round
+        ([(10, 5), (40, 5.4), (39.7, 25), (10, 24.6)], True),
+        ([(10, 5), (40, 5.6), (40, 25.6), (10, 25)], False),
+        ([(10, 5), (40, 25), (40, 5), (10, 25)], False),  # a bow tie
+    ],
+)
+def test_an_upright_rectangle_is_read_as_its_box(corners: list[tuple[float, float]], upright: bool) -> None:
+    numbers = " ".join(f"{x / 100:.8f} {y / 50:.8f}" for x, y in corners)
+    (item,) = yolo_obb.read_lines(f"0 {numbers}", "a.txt", CLASSES, (100, 50))
+    assert (item.corners is None) == upright
+    assert item.rle is None
+    assert item.box_xyxy == pytest.approx(geometry.box_around(corners), abs=1e-5)
 
 
 @settings(max_examples=200)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..formats.written import COARSE_IOU, LOSSES, Loss, Written
+from ..formats.written import COARSE_IOU, EMPTY_MASKS, LOSSES, Loss, Written
 from ..image_files import display
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def passing_answer(done: Written, passed: Passed, form: str, to: str) -> dict[st
     return _written(done, to, {"not_labelled": passed.unlabelled}) | {
         "from": form,
         "refused": _named(passed.refused),
+        "masks_without_a_pixel": passed.empty_masks,
         "notes": list(passed.notes),
     }
 
@@ -56,10 +57,12 @@ def import_answer(done: Imported, form: str, dataset: Dataset, root: Path) -> di
         "annotations": dict(done.objects),
         "new_classes": done.new_classes,
         "kept": done.kept,
-        "doubled": done.doubled,
+        "doubled": len(done.doubled),
+        "doubled_photos": [{"name": name, "objects_not_taken": number} for name, number in done.doubled],
         "not_labelled": done.unlabelled,
         "machine_labels": done.machine,
         "rotated_rectangles_kept_as_masks": done.turned,
+        "masks_without_a_pixel": done.empty_masks,
         "refused": _named(done.refused),
         "notes": list(dataset.said()),
     }
@@ -77,15 +80,20 @@ def of_passing(answer: dict[str, Any]) -> str:
 
 def of_import(answer: dict[str, Any]) -> str:
     """Return what people read after an import."""
-    lines = [f"imported {answer['from']} from {display(Path(answer['annotator']))}, as reviewed: {_counted(answer)}"]
+    read = f"{answer['from']} from {display(Path(answer['annotator']))}"
+    lines = [f"imported {read}, as reviewed: {_counted(answer)}" if answer["images"] else f"nothing new in {read}"]
     said = {
         "photos were reviewed before and keep their labels": answer["kept"],
-        "photos came twice, the first labels were taken": answer["doubled"],
         "photos not labelled yet": answer["not_labelled"],
         "photos whose labels a machine made and nobody reviewed, left out": answer["machine_labels"],
         "rotated rectangles, kept as masks": answer["rotated_rectangles_kept_as_masks"],
+        EMPTY_MASKS: answer["masks_without_a_pixel"],
     }
     lines += [f"  {number} {what}" for what, number in said.items() if number]
+    if doubled := answer["doubled_photos"]:
+        lines.append(f"  {len(doubled)} photos came twice, the first labels were taken")
+        rows = [{"name": row["name"], "reason": f"{row['objects_not_taken']} objects not taken"} for row in doubled]
+        lines += _listed(rows, "name")
     if answer["new_classes"]:
         lines.append(f"  new in project.yaml: {', '.join(answer['new_classes'])}")
     lines += _refused(answer)
@@ -134,6 +142,8 @@ def _after(answer: dict[str, Any]) -> list[str]:
     lines = [f"  left out: {number} {what}" for what, number in said.items() if number]
     lines += _listed(left["missing"], "path")
     lines += _refused(answer)
+    if empty := answer.get("masks_without_a_pixel"):
+        lines.append(f"  {empty} {EMPTY_MASKS}")
     lines += [f"  {answer['losses'][kind]} {what}" for kind, what in LOSSES.items() if answer["losses"].get(kind)]
     if answer["splits"]:
         lines.append("  split by hash: " + ", ".join(f"{part} {n}" for part, n in sorted(answer["splits"].items())))

@@ -18,12 +18,15 @@ from .datasets import Dataset, Entry, Found, Refused, doubled_names, find_pictur
 from .items import Item
 from .json_files import read_json, the_json_file
 from .known_photos import KnownPhotos
+from .together import together
 
 _NAMES = ("annotations.json", "_annotations.coco.json", "labels.json")
 
 _READ_OF_OBJECTS = frozenset(
     {"id", "image_id", "category_id", "bbox", "area", "segmentation", "iscrowd", "score", "source"}
 )
+_READ_AT_THE_TOP = frozenset({"images", "annotations", "categories"})
+_OF_THE_WHOLE = frozenset({"info", "licenses"})
 _READ_OF_IMAGES = frozenset({"id", "file_name", "width", "height", "sha256", "reviewed"})
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -55,7 +58,7 @@ def open_coco(path: Path, images: Path | None) -> Dataset:
         ids.setdefault(name, number)
     return Dataset(
         title=file.name,
-        entries=partial(_entries, document, where, names, folders),
+        entries=partial(_entries, document, where, names, folders, named=images is not None),
         class_names=tuple(ids),
         category_ids=ids,
         supercategories=coco_read.supercategories(document),
@@ -64,12 +67,18 @@ def open_coco(path: Path, images: Path | None) -> Dataset:
 
 
 def _notes(document: Mapping[str, Any]) -> Iterator[str]:
-    yield from not_read("objects", _unread(document["annotations"], _READ_OF_OBJECTS))
+    of_objects = _unread(document["annotations"], _READ_OF_OBJECTS)
+    of_images = _unread(document["images"], _READ_OF_IMAGES)
+    of_file = _unread([document], _READ_AT_THE_TOP)
+    yield from not_read("objects", of_objects)
     images = document["images"] if isinstance(document["images"], list) else []
     names = [str(image.get("file_name")) for image in images if isinstance(image, dict)]
     if twice := len(names) - len(set(names)):
         yield f"{twice} images have the file_name of another one, so each has a part of the labels"
-    yield from not_read("images", _unread(document["images"], _READ_OF_IMAGES))
+    yield from not_read("images", of_images)
+    # Every COCO file has these two, so they alone are no news.
+    if of_objects or of_images or of_file.keys() - _OF_THE_WHOLE:
+        yield from not_read("the file", of_file)
 
 
 def _unread(entries: object, known: frozenset[str]) -> Counter[str]:
@@ -84,7 +93,9 @@ def _says_something(value: object) -> bool:
     return any(parts)
 
 
-def _entries(document: Mapping[str, Any], where: str, names: Mapping[int, str], folders: list[Path]) -> Iterator[Found]:
+def _entries(
+    document: Mapping[str, Any], where: str, names: Mapping[int, str], folders: list[Path], *, named: bool
+) -> Iterator[Found]:
     by_image: dict[int, Places] = defaultdict(list)
     for place, entry in coco_read.elements(document, "annotations", where):
         try:
@@ -112,25 +123,27 @@ def _entries(document: Mapping[str, Any], where: str, names: Mapping[int, str], 
             continue
         yield Entry(
             name,
-            partial(_picture, known, folders, name, sha256),
+            partial(_picture, known, folders, name, sha256, named=named),
             size,
             partial(_objects, found, names),
             sha256,
             entry.get("reviewed") is not False,
             exact=True,
+            number=number,
         )
     for number, left in by_image.items():
         if number not in doubled:
             yield Refused(left[0][0], f"{left[0][0]}: image_id {number} is none of the images ({len(left)} labels)")
 
 
-def _picture(known: KnownPhotos, folders: list[Path], name: str, sha256: str | None) -> Path:
+def _picture(known: KnownPhotos, folders: list[Path], name: str, sha256: str | None, *, named: bool) -> Path:
     inside(folders[0], name)
-    return (known.find(name, sha256) if sha256 else None) or find_picture(folders, name)
+    return (known.find(name, sha256) if sha256 else None) or find_picture(folders, name, named=named)
 
 
 def _objects(found: Places, names: Mapping[int, str], size_wh: tuple[int, int]) -> list[Item]:
-    return [coco_read.read_annotation(entry, place, names, size_wh) for place, entry in found]
+    with together(len(found)):
+        return [coco_read.read_annotation(entry, place, names, size_wh) for place, entry in found]
 
 
 def _keys(document: object) -> str:

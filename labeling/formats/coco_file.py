@@ -25,7 +25,7 @@ class CocoFile:
 
     def add(self, name: str, image: LabelledImage, copy: ImageCopy | None) -> int:
         done = self._target.written
-        image_id = done.images + 1
+        image_id = done.images + 1 if image.number is None else image.number
         self._images.write(coco.as_json(coco.image_entry(image_id, name, image)) + "\n")
         for item in image.objects:
             done.objects[item.class_name] += 1

@@ -36,6 +36,7 @@ class Entry:
         sha256: of the picture, where the label file says it.
         exact: the picture must have that sha256; False where it may be a copy that an export made upright.
         reviewed: False where the label file says that a machine alone has seen the image.
+        number: its id in a COCO file; None in other formats.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Entry:
     sha256: str | None = None
     reviewed: bool = True
     exact: bool = False
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,16 @@ def doubled_names(names: Sequence[str]) -> tuple[str, ...]:
     return (f"{doubled} classes have the name of another one and are taken for the same class",) if doubled else ()
 
 
-def find_picture(folders: Sequence[Path], name: str) -> Path:
+def find_picture(folders: Sequence[Path], name: str, *, named: bool = False) -> Path:
     """Return the first of the folders' files of that name, not followed where it is a link.
 
     Where there is none, the name may be one of Windows (``a\\b.jpg``), of an address (``a%20b.jpg``), or differ in case
     from the only file that fits.
+
+    Args:
+        folders: searched in this order.
+        name: as the label file says it.
+        named: people named the folder with ``--images``; for the message.
 
     Raises:
         PathRefused: the name leads out of the folder.
@@ -128,7 +135,8 @@ def find_picture(folders: Sequence[Path], name: str) -> Path:
         for folder in folders:
             if (found := _in_another_case(inside(folder, spelling), folder)) is not None:
                 return found
-    raise InputError(f"missing: not in {folders[0]}; name the folder of the photos with --images")
+    hint = "which --images names" if named else "name the folder of the photos with --images"
+    raise InputError(f"missing: not in {folders[0]}{',' if named else ';'} {hint}")
 
 
 def _in_another_case(path: Path, folder: Path) -> Path | None:

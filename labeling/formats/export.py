@@ -66,7 +66,7 @@ def export_labels(
         TARGETS[to],
         out,
         class_names=ontology.names,
-        kept_ids=remembered_ids(store) if to == "coco" else {},
+        kept_ids=remembered_ids(store),
         title=f"labelstill, labels: {labels}",
         prompts={prompt: ontology.names[class_id] for prompt, class_id in ontology.prompts},
         supercategories=remembered_groups(store),

@@ -23,7 +23,7 @@ from .datasets import Dataset, Entry, Refused, Unlabelled
 from .export import COCO_GROUPS, COCO_IDS, CROWD, remembered_groups, remembered_ids
 from .items import Item, LabelledImage
 from .passing import nothing_usable
-from .reading import LoadImage, Picture, SizeWh, check_bytes, labelled_image, open_picture
+from .reading import LoadImage, Picture, SizeWh, check_bytes, labelled_image, open_picture, without_empty_masks
 
 BATCH = 64
 """Images per transaction."""
@@ -38,10 +38,11 @@ class Imported:
         images: images that became reviewed.
         empty: images among them without objects.
         kept: images that people have reviewed before, whose labels stay.
-        doubled: images that came a second time in the same import.
+        doubled: (name, number of objects not taken) of images that came a second time in the same import.
         unlabelled: images that nobody has labelled.
         machine: images with labels that are marked as a machine's, so that nobody has reviewed them.
         turned: rotated rectangles, kept as masks.
+        empty_masks: masks without a pixel, whose boxes are kept.
         new_classes: classes that the project did not have, in order.
         refused: (name, reason) of what could not be used.
     """
@@ -50,10 +51,11 @@ class Imported:
     images: int = 0
     empty: int = 0
     kept: int = 0
-    doubled: int = 0
+    doubled: list[tuple[str, int]] = field(default_factory=list)
     unlabelled: int = 0
     machine: int = 0
     turned: int = 0
+    empty_masks: int = 0
     new_classes: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
 
@@ -178,7 +180,7 @@ class _Import:
         sha256, size = outcome.sha256 or "", (outcome.width or 0, outcome.height or 0)
         check_bytes(entry, sha256)
         if sha256 in self._met:
-            self.done.doubled += 1
+            self.done.doubled.append((entry.name, len(entry.objects(size))))
         elif sha256 in self._reviewed:
             self.done.kept += 1
             self._met.add(sha256)
@@ -187,11 +189,13 @@ class _Import:
             if not image.reviewed or any(item.source == "machine" for item in image.objects):
                 self.done.machine += 1
                 return None
+            image, empty = without_empty_masks(image)
             names = self._take_classes(image)
             annotations = tuple(
                 self._annotation(item, names[item.class_name], sha256, size, index)
                 for index, item in enumerate(image.objects)
             )
+            self.done.empty_masks += empty
             self._met.add(sha256)
             return Review(outcome, annotations, "reviewed" if annotations else "reviewed-empty")
         return Review(outcome) if outcome.files else None
@@ -217,8 +221,10 @@ class _Import:
     def _annotation(self, item: Item, name: str, sha256: str, size_wh: SizeWh, index: int) -> Annotation:
         rle = item.rle
         if rle is None and item.corners is not None:
-            rle = masks.polygons_to_rle([np.array(item.corners)], (size_wh[1], size_wh[0]))
-            self.done.turned += 1
+            drawn = masks.polygons_to_rle([np.array(item.corners)], (size_wh[1], size_wh[0]))
+            rle = drawn if masks.area(drawn) else None
+            self.done.turned += rle is not None
+            self.done.empty_masks += rle is None
         source = self._dataset.title
         # No time and no run in the id: the same content always gets the same one.
         content = [sha256, "imported", source, name, [round(edge, 2) for edge in item.box_xyxy], index]

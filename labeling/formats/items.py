@@ -46,6 +46,7 @@ class LabelledImage:
         objects: in the order of the file.
         sha256: of the bytes of the picture where the file says it.
         reviewed: people have looked at it; False for what a machine alone has seen.
+        number: its id in a COCO file; None where it comes from elsewhere.
     """
 
     name: str
@@ -53,3 +54,4 @@ class LabelledImage:
     objects: tuple[Item, ...]
     sha256: str | None = None
     reviewed: bool = True
+    number: int | None = None

@@ -1,4 +1,4 @@
-"""Label Studio's labelling configuration for our tasks: a pure function, no server."""
+"""Label Studio's labelling configuration, for our tasks and of others: pure functions, no server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from .labelstudio_regions import BOX_CONTROL, IMAGE_CONTROL, MASK_CONTROL
+from .plain_xml import parse_xml
 from .voc import is_in_xml
+
+CONFIG = "label_config.xml"
+"""The labelling configuration to paste into the project, or to set through its API, before the tasks are imported."""
+
+_CONTROLS = ("RectangleLabels", "PolygonLabels", "BrushLabels", "EllipseLabels")
 
 
 def config(class_names: Iterable[str]) -> str:
@@ -23,3 +29,18 @@ def config(class_names: Iterable[str]) -> str:
             SubElement(labels, "Label", value=name)
     indent(view)
     return tostring(view, encoding="unicode") + "\n"
+
+
+def class_names(text: str, where: str) -> tuple[str, ...]:
+    """Return the labels of the controls whose regions are read, as regions name them, in the order of the file.
+
+    Raises:
+        InputError: malformed XML, or a document type definition.
+    """
+    labels = [
+        label.get("alias") or label.get("value") or ""
+        for control in parse_xml(text, where, "a labelling configuration").iter()
+        if control.tag in _CONTROLS
+        for label in control.iter("Label")
+    ]
+    return tuple(dict.fromkeys(name for name in labels if name.strip()))

@@ -21,6 +21,7 @@ from ..core.brush import brush_to_rle, encode_brush
 from ..core.errors import InputError
 from ..core.geometry import Points
 from .items import Corners, Item
+from .together import together
 
 IMAGE_CONTROL = "image"
 """Name of the image in the labelling configuration, and the key of its address in ``data``."""
@@ -89,12 +90,20 @@ def objects(results: Sequence[Any], where: str) -> tuple[list[Item], tuple[int, 
     Raises:
         InputError: see ``labelstudio.read_task``.
     """
-    shapes = [region for region in (_region(result, where) for result in results) if region is not None]
-    for region in shapes:
-        if region.size_wh != shapes[0].size_wh:
-            odd, first = ("{} x {}".format(*one.size_wh) for one in (region, shapes[0]))
-            raise InputError(f"{region.where}: drawn on a picture of {odd} px, the regions before it on {first} px")
-    return _joined(shapes), shapes[0].size_wh if shapes else None
+    with together(sum(map(_is_object, results))):
+        shapes = [region for region in (_region(result, where) for result in results) if region is not None]
+        for region in shapes:
+            if region.size_wh != shapes[0].size_wh:
+                odd, first = ("{} x {}".format(*one.size_wh) for one in (region, shapes[0]))
+                raise InputError(f"{region.where}: drawn on a picture of {odd} px, the regions before it on {first} px")
+        return _joined(shapes), shapes[0].size_wh if shapes else None
+
+
+def _is_object(result: Any) -> bool:
+    """Say whether a region, broken or not, stands for an object: it is no mask of one, and not about the image."""
+    if not isinstance(result, Mapping):
+        return True
+    return str(result.get("type")) not in ABOUT_THE_IMAGE and not str(result.get("id", "")).endswith(_MASK_SUFFIX)
 
 
 def _region(result: Any, where: str) -> _Region | None:

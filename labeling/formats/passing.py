@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from ..core.errors import InputError
 from ..image_copies import ImageCopy
 from ..image_files import display
 from .datasets import Dataset, Entry, PathRefused, Refused, Unlabelled
-from .reading import LoadImage, check_bytes, labelled_image, open_picture
+from .reading import LoadImage, check_bytes, labelled_image, open_picture, without_empty_masks
 from .targets import TARGETS
 from .writing import Outgoing, write_images
 from .written import Written
 
 _MAX_PIXELS_UNSEEN = 100_000_000
 """Masks of an image whose picture nobody opens may be this large."""
+
+_NEW_IN_COCO = ("ids of annotations are given anew, and area is that of the mask or box as it is drawn here",)
 
 
 @dataclass(slots=True)
@@ -27,18 +29,20 @@ class Passed:
     Attributes:
         refused: (name, reason) of what could not be used.
         unlabelled: images that nobody has labelled.
-        notes: what people should know about how the dataset was read.
+        empty_masks: masks without a pixel, whose boxes are kept.
+        notes: what people should know about how the dataset was read and written.
     """
 
     refused: list[tuple[str, str]] = field(default_factory=list)
     unlabelled: int = 0
+    empty_masks: int = 0
     notes: tuple[str, ...] = ()
 
 
 def pass_labels(
     dataset: Dataset, to: str, out: Path, load: LoadImage, copy_image: Callable[[Path], ImageCopy], *, force: bool
 ) -> tuple[Written, Passed]:
-    """Write a dataset in another format; category ids of a COCO file stay as they are.
+    """Write a dataset in another format; ids of categories and images of a COCO file stay as they are.
 
     Pictures are opened where the new format holds them or the old one does not say their size.
 
@@ -60,13 +64,13 @@ def pass_labels(
         layout,
         out,
         class_names=dataset.class_names,
-        kept_ids=dict(dataset.category_ids) if to == "coco" else {},
+        kept_ids=dataset.category_ids,
         title=f"labelstill, from {dataset.title}",
         prompts={prompt: name for name, prompts in dataset.prompts.items() for prompt in prompts},
         supercategories=dataset.supercategories,
         force=force,
     )
-    passed.notes = dataset.said()
+    passed.notes = (*dataset.said(), *_NEW_IN_COCO) if to == "coco" and dataset.category_ids else dataset.said()
     return written, passed
 
 
@@ -82,11 +86,13 @@ def _outgoing(
         else:
             try:
                 outgoing = _open(found, load, copy_image, pictures=pictures)
+                image, empty = without_empty_masks(outgoing.image)
             except InputError as error:
                 passed.refused.append((found.name, str(error)))
                 continue
             some = True
-            yield outgoing
+            passed.empty_masks += empty
+            yield replace(outgoing, image=image)
     if not some:
         raise nothing_usable(dataset, passed.refused, passed.unlabelled)
 

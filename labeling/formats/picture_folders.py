@@ -114,6 +114,8 @@ class VocFolder:
         return len(kept)
 
     def close(self) -> None:
+        written = self._target.written
+        written.losses["empty_classes"] = sum(not number for number in written.objects.values())
         text = "".join(f"{name}\n" for name in self._names)
         (self._target.folder / "ImageSets/Main/trainval.txt").write_text(text, encoding="utf-8")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core import geometry
+from ..core import geometry, masks
 from ..core.errors import InputError
 from ..images import LoadedImage
 from .datasets import Entry
 from .items import Item, LabelledImage
 from .names import as_text
+from .together import together
 
 LoadImage = Callable[[Path], LoadedImage]
 """Decodes a picture; raises InputError where it is no usable image."""
@@ -51,8 +52,16 @@ def labelled_image(entry: Entry, size_wh: SizeWh, sha256: str | None) -> Labelle
     """
     check_size(entry, size_wh)
     objects = tuple(entry.objects(size_wh))
-    check_objects(objects)
-    return LabelledImage(as_text(entry.name), size_wh, objects, sha256, entry.reviewed)
+    with together(len(objects)):
+        check_objects(objects)
+    return LabelledImage(as_text(entry.name), size_wh, objects, sha256, entry.reviewed, entry.number)
+
+
+def without_empty_masks(image: LabelledImage) -> tuple[LabelledImage, int]:
+    """Return an image whose objects have a mask with a pixel or none, and how many masks had not one pixel."""
+    empty = [item.rle is not None and not masks.area(item.rle) for item in image.objects]
+    kept = (replace(item, rle=None) if none else item for item, none in zip(image.objects, empty, strict=True))
+    return replace(image, objects=tuple(kept)), sum(empty)
 
 
 def check_bytes(entry: Entry, sha256: str) -> None:

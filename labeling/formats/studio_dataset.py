@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.strict import MAX_BYTES
 from . import labelstudio
-from .datasets import Dataset, Entry, Found, PathRefused, Refused, Unlabelled, find_picture, folders_in, not_read
+from .datasets import (
+    Dataset,
+    Entry,
+    Found,
+    PathRefused,
+    Refused,
+    Unlabelled,
+    find_picture,
+    folders_in,
+    inside,
+    not_read,
+    read_text,
+)
 from .items import Item, LabelledImage
 from .json_files import read_json, the_json_file
+from .labelstudio_config import CONFIG, class_names
 from .labelstudio_regions import ABOUT_THE_IMAGE
 
 _UPLOADED = re.compile("^[0-9a-f]{8}-")
@@ -33,7 +48,19 @@ def open_studio(path: Path, images: Path | None) -> Dataset:
     if tasks and not any("data" in task for task in tasks):
         raise InputError(f"{file}: expected Label Studio tasks with 'data' (export format JSON, not JSON-MIN)")
     folders = [images] if images is not None else [file.parent, *folders_in(file.parent, "images")]
-    return Dataset(file.name, partial(_entries, tasks, str(file), folders), notes=tuple(_notes(tasks)))
+    names, notes = _classes(file.parent)
+    entries = partial(_entries, tasks, str(file), folders, named=images is not None)
+    return Dataset(file.name, entries, names, notes=(*notes, *_notes(tasks)))
+
+
+def _classes(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the classes of the configuration beside the tasks, and a note where it cannot be read."""
+    if not os.path.lexists(folder / CONFIG):
+        return (), ()
+    try:
+        return class_names(read_text(inside(folder, CONFIG), MAX_BYTES), CONFIG), ()
+    except InputError as error:
+        return (), (f"{error}; classes are taken in the order in which the tasks name them",)
 
 
 def _notes(tasks: list[dict[str, Any]]) -> Iterator[str]:
@@ -56,7 +83,7 @@ def _mappings(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def _entries(tasks: list[dict[str, Any]], where: str, folders: list[Path]) -> Iterator[Found]:
+def _entries(tasks: list[dict[str, Any]], where: str, folders: list[Path], *, named: bool) -> Iterator[Found]:
     for number, task in enumerate(tasks):
         name = f"{where}: task {task.get('id', number)!r:.40}"
         try:
@@ -69,7 +96,7 @@ def _entries(tasks: list[dict[str, Any]], where: str, folders: list[Path]) -> It
         except InputError as error:
             yield Refused(name, str(error))
             continue
-        picture = partial(_picture, folders, image.name)
+        picture = partial(_picture, folders, image.name, named=named)
         yield Entry(image.name, picture, image.size_wh, partial(_objects, image), image.sha256, reviewed)
 
 
@@ -77,7 +104,7 @@ def _objects(image: LabelledImage, _size_wh: tuple[int, int]) -> Sequence[Item]:
     return image.objects
 
 
-def _picture(folders: list[Path], name: str) -> Path:
+def _picture(folders: list[Path], name: str, *, named: bool) -> Path:
     """Return the picture; a folder that people name need not have the folders of the address, nor uploaded names."""
     last = name.rsplit("/", 1)[-1]
     for candidate in dict.fromkeys((name, last, _UPLOADED.sub("", last))):
@@ -87,4 +114,4 @@ def _picture(folders: list[Path], name: str) -> Path:
             raise
         except InputError:
             continue
-    return find_picture(folders, name)
+    return find_picture(folders, name, named=named)

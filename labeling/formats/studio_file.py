@@ -14,15 +14,12 @@ from ..core.errors import InputError
 from ..image_copies import ImageCopy
 from . import labelstudio
 from .items import Corners, LabelledImage
-from .labelstudio_config import config
+from .labelstudio_config import CONFIG, config
 from .voc import is_in_xml
 from .writing import Target
 from .written import SHIFTED_PX
 
 INDEX = "tasks.json"
-
-CONFIG = "label_config.xml"
-"""The labelling configuration to paste into the project, or to set through its API, before the tasks are imported."""
 
 
 class StudioFile:

@@ -12,7 +12,9 @@ from .writing import Layout
 from .yolo_lines import box_lines, rotated_lines, segment_lines
 
 TARGETS: dict[str, Layout] = {
-    "coco": Layout(coco_file.INDEX, pictures=False, first_id=1, writer=CocoFile, supercategories=True),
+    "coco": Layout(
+        coco_file.INDEX, pictures=False, first_id=1, writer=CocoFile, category_ids=True, supercategories=True
+    ),
     "yolo": Layout("data.yaml", pictures=True, first_id=0, writer=partial(YoloFolder, lines=box_lines)),
     "yolo-seg": Layout("data.yaml", pictures=True, first_id=0, writer=partial(YoloFolder, lines=segment_lines)),
     "yolo-obb": Layout("data.yaml", pictures=True, first_id=0, writer=partial(YoloFolder, lines=rotated_lines)),

@@ -13,13 +13,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import NoReturn
-from xml.etree.ElementTree import Element, SubElement, TreeBuilder, indent, tostring
-from xml.parsers import expat
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from ..core import geometry
 from ..core.errors import InputError
 from .items import Item, LabelledImage
+from .plain_xml import parse_xml
+from .together import together
 
 _NOTHING = ("", "0", "unspecified")
 """What programs write where nobody has said anything."""
@@ -67,19 +67,20 @@ def read(text: str, where: str, unread: Counter[str] | None = None) -> LabelledI
     Raises:
         InputError: malformed XML, a document type definition, no ``filename``, or an object without a name or a box.
     """
-    root = _parse(text, where)
+    root = parse_xml(text, where, "a VOC file")
     if root.tag != "annotation":
         raise InputError(f"{where}: expected <annotation> as the outermost element of a VOC file, got <{root.tag}>")
     name = _text(root, "filename").replace("\\", "/")
     if not name:
         raise InputError(f"{where}: <filename> is missing or empty; it says which picture the boxes belong to")
-    for element in root.findall("object"):
+    elements = root.findall("object")
+    for element in elements:
         if unread is not None:
             unread.update(_unread(element))
-    objects = tuple(
-        _read_object(element, f"{where}: object {number}")
-        for number, element in enumerate(root.findall("object"), start=1)
-    )
+    with together(len(elements)):
+        objects = tuple(
+            _read_object(element, f"{where}: object {number}") for number, element in enumerate(elements, start=1)
+        )
     return LabelledImage(name, _read_size(root, where), objects)
 
 
@@ -171,24 +172,3 @@ def _leaf(parent: Element, tag: str, text: str) -> None:
     if not is_in_xml(text):
         raise InputError(f"{text!r}: a VOC file cannot hold the control characters in this name; rename it first")
     SubElement(parent, tag).text = text
-
-
-def _parse(text: str, where: str) -> Element:
-    """Build the tree with the standard library's parser, stopped at a document type definition."""
-
-    def refuse(*_: object) -> NoReturn:
-        raise InputError(f"{where}: expected plain XML, got a document type definition (<!DOCTYPE …>); remove it")
-
-    builder = TreeBuilder()
-    parser = expat.ParserCreate(encoding="utf-8")
-    parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = refuse
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    try:
-        # As bytes with a fixed encoding: what the text says about its own encoding was true of the file.
-        parser.Parse(text.encode("utf-8"), True)
-    except (expat.ExpatError, UnicodeEncodeError, ValueError) as error:
-        raise InputError(f"{where}: expected a VOC file, which is XML: {error}") from error
-    return builder.close()

@@ -65,16 +65,17 @@ def _entry(file: Path, labels: Path, root: Path, images: Path | None, unread: Co
     image = voc.read(read_text(file, _MAX_BYTES), str(file), unread)
     below = relative_name(file.parent, labels)
     homes = [images] if images is not None else [*folders_in(root, "JPEGImages", "images", labels.name), root]
-    return Entry(image.name, partial(_picture, homes, below, image.name), image.size_wh, partial(_objects, image))
+    picture = partial(_picture, homes, below, image.name, named=images is not None)
+    return Entry(image.name, picture, image.size_wh, partial(_objects, image))
 
 
-def _picture(homes: list[Path], below: str, name: str) -> Path:
+def _picture(homes: list[Path], below: str, name: str, *, named: bool) -> Path:
     try:
         return find_picture(homes, name if below == "." else f"{below}/{name}")
     except PathRefused:
         raise
     except InputError:
-        return find_picture(homes, name)
+        return find_picture(homes, name, named=named)
 
 
 def _what(path: Path) -> str:

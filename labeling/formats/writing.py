@@ -85,6 +85,7 @@ class Layout:
         pictures: whether the format holds copies of the pictures.
         first_id: number of the first class.
         writer: makes the writer.
+        category_ids: whether the format is free to choose the numbers of classes.
         supercategories: whether the format holds groups of classes.
     """
 
@@ -92,6 +93,7 @@ class Layout:
     pictures: bool
     first_id: int
     writer: Callable[[Target], Writer]
+    category_ids: bool = False
     supercategories: bool = False
 
 
@@ -101,7 +103,7 @@ def write_images(
     out: Path,
     *,
     class_names: Iterable[str],
-    kept_ids: dict[str, int],
+    kept_ids: Mapping[str, int],
     title: str,
     prompts: dict[str, str],
     supercategories: Mapping[str, str],
@@ -114,7 +116,7 @@ def write_images(
         layout: the format.
         out: new or empty folder, or with ``force`` one with an earlier export.
         class_names: known from the start, in order; others are added as they come.
-        kept_ids: class numbers that stay, for formats that are free to choose.
+        kept_ids: category ids of COCO, which stay where the format is free to choose.
         title, prompts, supercategories: see Target.
         force: allow a folder with something in it.
 
@@ -122,7 +124,8 @@ def write_images(
         InputError: not one image could be written, or ``out`` cannot be used.
     """
     out = Path(os.path.abspath(out))
-    classes = ClassIds(class_names, kept_ids, first=layout.first_id)
+    known = list(dict.fromkeys(class_names))
+    classes = ClassIds(known, kept_ids if layout.category_ids else {}, first=layout.first_id)
     done = Written(out, out / layout.index, Counter(dict.fromkeys(classes.names, 0)))
     names = UniqueNames()
     with export_folder(out, layout.index, force=force) as folder:
@@ -137,11 +140,15 @@ def write_images(
                 done.missing.append((outgoing.shown, str(error)))
                 continue
             done.images += 1
+            done.losses["copies"] += copy is not None and hashlib.sha256(copy.data).hexdigest() != copy.sha256
         if not done.images and done.missing:
             path, reason = done.missing[0]
             raise InputError(f"none of the {len(done.missing)} labelled photos can be read: {path}: {reason}")
         writer.close()
     done.losses["supercategories"] = 0 if layout.supercategories else len(supercategories)
+    if not layout.category_ids:
+        told = (kept_ids.get(name, place) != place for place, name in enumerate(known, start=1))
+        done.losses["category_ids"] = sum(told)
     return done
 
 

@@ -28,6 +28,9 @@ Loss = Literal[
     "coarse",
     "rectangles",
     "supercategories",
+    "category_ids",
+    "empty_classes",
+    "copies",
 ]
 
 LOSSES: dict[Loss, str] = {
@@ -45,8 +48,15 @@ LOSSES: dict[Loss, str] = {
     "coarse": f"masks that a polygon stands for with an IoU below {COARSE_IOU}",
     "rectangles": "objects without a mask, written as rectangles",
     "supercategories": "supercategories of classes, left out",
+    "category_ids": "category ids of COCO, left out: the format counts its classes in order",
+    "empty_classes": "classes without objects, which VOC files do not name",
+    "copies": "photos written as upright copies, with other bytes than the original: "
+    "another project knows them as other photos",
 }
 """Kinds of loss, each in words that go behind a number."""
+
+EMPTY_MASKS = "masks too thin for a pixel or outside their photo, whose boxes are kept"
+"""What a reader does to them; likewise words that go behind a number."""
 
 
 @dataclass(slots=True)

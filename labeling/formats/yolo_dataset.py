@@ -37,13 +37,14 @@ ReadLines = Callable[[str, str, Sequence[str], tuple[int, int]], list[Item]]
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """What is being read: its root, where ``path:`` leads, what its splits name, and how a label file is read."""
+    """What is being read: its root, where ``path:`` or ``--images`` leads, what its splits name, how a file is read."""
 
     root: Path
     base: Path
     places: tuple[str, ...]
     names: tuple[str, ...]
     read_lines: ReadLines
+    named: bool
 
 
 def open_yolo(path: Path, images: Path | None, *, rotated: bool = False) -> Dataset:
@@ -65,7 +66,7 @@ def open_yolo(path: Path, images: Path | None, *, rotated: bool = False) -> Data
     file = _yaml_of(path)
     root = _root(path)
     if file is None:
-        folder = _Folder(root, images or root, ("",), _listed_classes(root), read_lines)
+        folder = _Folder(root, images or root, ("",), _listed_classes(root), read_lines, images is not None)
         return Dataset(root.resolve().name, partial(_entries, folder), folder.names, notes=doubled_names(folder.names))
     document = parse_yaml(read_text(file, MAX_BYTES), str(file)).data
     if not isinstance(document, dict):
@@ -80,7 +81,7 @@ def open_yolo(path: Path, images: Path | None, *, rotated: bool = False) -> Data
     if document.get("kpt_shape") is not None:
         read_lines = yolo_read.read_boxes
         notes = (*notes, f"{file.name} has kpt_shape: keypoints are not read, only the boxes before them")
-    folder = _Folder(root, base, tuple(places), names, read_lines)
+    folder = _Folder(root, base, tuple(places), names, read_lines, images is not None)
     return Dataset(root.resolve().name, partial(_entries, folder), names, notes=(*notes, *doubled_names(names)))
 
 
@@ -100,7 +101,7 @@ def open_autodistill(path: Path, images: Path | None) -> Dataset:
     names = yolo_read.class_names(document if isinstance(document, dict) else {}, str(file))
     if images is not None and not any(_exists(images, place) for place in places):
         places = ("",)
-    folder = _Folder(root, images or root, places, names, yolo_read.read_lines)
+    folder = _Folder(root, images or root, places, names, yolo_read.read_lines, images is not None)
     return Dataset(
         root.resolve().name,
         partial(_entries, folder),
@@ -177,12 +178,13 @@ def _entries(folder: _Folder) -> Iterator[Found]:
                 else:
                     used.add(label)
                     yield Entry(name, partial(Path, found), None, partial(_objects, folder, label))
+    where = f" in {base}, which --images names" if folder.named else "; name the folder of the photos with --images"
     for labels in _label_folders(folder, base):
         for label in sorted(labels.rglob("*.txt"), key=os.fsencode):
             if label not in used and label.name != "classes.txt":
                 used.add(label)
                 name = relative_name(label, folder.root)
-                yield Refused(name, "missing: no photo of this name; name the folder of the photos with --images")
+                yield Refused(name, f"missing: no photo of this name{where}")
 
 
 def _label_folders(folder: _Folder, base: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from ..core import geometry
 from . import yolo, yolo_obb, yolo_read
 from .class_ids import ClassIds
 from .counting import count_box, count_mask, is_apart
@@ -61,15 +62,14 @@ def rotated_lines(image: LabelledImage, classes: ClassIds, done: Written) -> lis
         text = yolo_obb.line(class_id, item, size_wh)
         if text is None:
             return None
-        back = _read_back(yolo_obb.read_lines, text, size_wh)
-        assert back.corners is not None
+        back = yolo_obb.corners_in(text, size_wh)
         if item.corners is not None:
             done.losses["masks"] += item.rle is not None
-            done.losses["clipped"] += is_apart(item.corners, back.corners)
+            done.losses["clipped"] += is_apart(item.corners, back)
         elif item.rle is not None:
             done.losses["made_turned"] += 1
         else:
-            count_box(done, item, size_wh, back.box_xyxy)
+            count_box(done, item, size_wh, geometry.box_around(back))
         return text
 
     return list(_lines(image, classes, done, line))

@@ -15,6 +15,10 @@ from ..core import geometry, masks
 from ..core.errors import InputError
 from ..core.geometry import Points
 from .items import Corners, Item
+from .together import together
+
+UPRIGHT_PX = 0.5
+"""Four corners that are no further off from those of the box around them are that box."""
 
 
 def line(class_id: int, item: Item, size_wh: tuple[int, int]) -> str | None:
@@ -39,8 +43,15 @@ def line(class_id: int, item: Item, size_wh: tuple[int, int]) -> str | None:
     return f"{class_id} " + " ".join(f"{value:.8f}" for value in fractions.ravel())
 
 
+def corners_in(line: str, size_wh: tuple[int, int]) -> Points:
+    """Return the four corners that a line says, (4, 2) absolute pixels."""
+    return geometry.from_fractions([float(field) for field in line.split()[1:]], size_wh)
+
+
 def read_lines(text: str, where: str, class_names: Sequence[str], size_wh: tuple[int, int]) -> list[Item]:
     """Return the objects of one label file; ``box_xyxy`` is the box around the four corners.
+
+    A rectangle that is upright (see UPRIGHT_PX) is its box, without corners.
 
     Args:
         text: of the file; blank lines are left out.
@@ -51,11 +62,9 @@ def read_lines(text: str, where: str, class_names: Sequence[str], size_wh: tuple
     Raises:
         InputError: a line that is not an id and eight finite numbers, or an id without a class.
     """
-    return [
-        _read_line(row.split(), f"{where}:{number}", class_names, size_wh)
-        for number, row in enumerate(text.splitlines(), start=1)
-        if row.strip()
-    ]
+    rows = [(number, row) for number, row in enumerate(text.splitlines(), start=1) if row.strip()]
+    with together(len(rows)):
+        return [_read_line(row.split(), f"{where}:{number}", class_names, size_wh) for number, row in rows]
 
 
 def _rectangle(item: Item, size_wh: tuple[int, int]) -> Points | None:
@@ -98,5 +107,13 @@ def _read_line(fields: list[str], where: str, class_names: Sequence[str], size_w
     if class_id not in range(len(class_names)):
         raise InputError(f"{where}: class id {fields[0]!r} is not one of the {len(class_names)} classes, 0 to n - 1")
     points = geometry.from_fractions(numbers, size_wh)
-    corners = cast(Corners, tuple((x, y) for x, y in points.tolist()))
-    return Item(class_names[int(class_id)], geometry.box_around(points), corners=corners)
+    box = geometry.box_around(points)
+    corners = None if _is_box(points, box) else cast(Corners, tuple((x, y) for x, y in points.tolist()))
+    return Item(class_names[int(class_id)], box, corners=corners)
+
+
+def _is_box(points: Points, box_xyxy: Sequence[float]) -> bool:
+    """Say whether four corners, in either direction and from any start, are those of the box around them."""
+    box = geometry.corners_of_box(box_xyxy)
+    ways = (np.roll(way, start, axis=0) for way in (points, points[::-1]) for start in range(4))
+    return any(np.abs(way - box).max() <= UPRIGHT_PX for way in ways)

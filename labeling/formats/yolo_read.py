@@ -14,6 +14,7 @@ import numpy as np
 from ..core import masks
 from ..core.errors import InputError
 from .items import Item
+from .together import together
 
 SLACK = 0.01
 """How far outside [0, 1] a number may be, as ultralytics has it."""
@@ -33,11 +34,9 @@ def read_lines(text: str, where: str, class_names: Sequence[str], size_wh: tuple
     Raises:
         InputError: a line of another form, numbers that are no fractions, a class that is not named, or no area.
     """
-    return [
-        _read_line(row.split(), f"{where}:{number}", class_names, size_wh)
-        for number, row in enumerate(text.splitlines(), start=1)
-        if row.strip()
-    ]
+    rows = [(number, row) for number, row in enumerate(text.splitlines(), start=1) if row.strip()]
+    with together(len(rows)):
+        return [_read_line(row.split(), f"{where}:{number}", class_names, size_wh) for number, row in rows]
 
 
 def read_boxes(text: str, where: str, class_names: Sequence[str], size_wh: tuple[int, int]) -> list[Item]:

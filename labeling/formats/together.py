@@ -1,0 +1,23 @@
+"""The labels of one photo are taken together or not at all, as a photo with a label less would count as reviewed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..core.errors import InputError
+
+
+@contextmanager
+def together(number: int) -> Iterator[None]:
+    """Add to an InputError, which is about one of several labels, how many of them are not taken with it.
+
+    Args:
+        number: of labels of the photo; of a single one the error says enough.
+    """
+    try:
+        yield
+    except InputError as error:
+        if number < 2:
+            raise
+        raise InputError(f"{error}; its {number} labels were not taken") from error
