@@ -147,7 +147,7 @@ def test_json_shows_nothing_even_on_a_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-@pytest.mark.parametrize("imported", ["typer._click.core", "typer", "pydantic", "numpy"])
+@pytest.mark.parametrize("imported", ["typer._click.core", "typer", "pydantic", "sqlite3"])
 def test_ctrl_c_in_the_first_moments_is_130_without_a_traceback(
     tmp_path: Path, imported: str, flags: list[str]
 ) -> None:
