@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -50,6 +51,17 @@ def random_boxes(count: int, height: int, width: int, seed: int = 0) -> npt.NDAr
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
 
 
+def without_islands(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the mask without its 8-connected parts that are smaller than 1 % of its area."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count <= 2:  # the background and at most one part
+        return mask
+    kept = stats[:, cv2.CC_STAT_AREA] >= 0.01 * mask.sum()
+    kept[0] = False
+    cleaned: npt.NDArray[np.bool_] = kept[parts]
+    return cleaned
+
+
 def calls(module: Any, run: Callable[[], Any]) -> tuple[int, Any]:
     """Return how often a torch module ran during ``run``, and what that returned."""
     count = []
@@ -68,8 +80,6 @@ def test_masks_are_those_of_the_library_on_the_full_frame(segmenter: Sam2Segment
     import torch
     from PIL import Image
     from transformers import Sam2Model, Sam2Processor
-
-    from labeling.teachers.segmenters.sam2 import without_islands
 
     image, boxes = photo(50, 71), random_boxes(5, 50, 71)
     processor, model = Sam2Processor.from_pretrained(folder), Sam2Model.from_pretrained(folder).eval()
@@ -91,7 +101,7 @@ def test_the_window_cuts_nothing_off_the_full_frame(seed: int) -> None:
     """Oracle: torch's own upsampling of the whole mask; sizes from 1 pixel to far above and below the grid."""
     import torch
 
-    from labeling.teachers.segmenters.sam2 import encode_masks, without_islands
+    from labeling.teachers.segmenters.sam2 import encode_masks
 
     random = np.random.default_rng(seed)
     height, width = (int(side) for side in random.integers(1, 300, 2))
@@ -164,7 +174,7 @@ def test_islands_of_runs_are_those_of_pixels(density: float) -> None:
     import torch
 
     from labeling.core.masks import encode
-    from labeling.teachers.segmenters.sam2 import encode_masks, without_islands
+    from labeling.teachers.segmenters.sam2 import encode_masks
 
     random = np.random.default_rng(0)
     dropped = 0
@@ -232,8 +242,6 @@ def test_a_mask_that_comes_out_empty_is_none() -> None:
 
 
 def test_islands_below_one_percent_are_dropped_and_holes_stay() -> None:
-    from labeling.teachers.segmenters.sam2 import without_islands
-
     mask = np.zeros((120, 200), dtype=bool)
     mask[:100, :100] = True
     mask[40:60, 40:60] = False

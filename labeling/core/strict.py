@@ -63,8 +63,8 @@ class Document:
         return f"{self.name}:{self.lines.get(known, 1)}: {f'{key}: ' if key else ''}{message}"
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a small UTF-8 file.
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Return the text of a UTF-8 file of at most ``limit`` bytes.
 
     Raises:
         InputError: there is none, it is a folder or a pipe (which is not waited for), too large, or not UTF-8.
@@ -73,15 +73,15 @@ def read_text(path: Path) -> str:
         with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"{path}: expected a text file, found a folder, pipe or device: name a file")
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(limit + 1)
     except IsADirectoryError as error:
         raise InputError(f"{path}: expected a text file, found a folder: name a file in it") from error
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file: check the name") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}: check its permissions") from error
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{path}: expected at most {MAX_BYTES:,} bytes of text, the file is larger: name another")
+    if len(raw) > limit:
+        raise InputError(f"{path}: expected at most {limit:,} bytes of text, the file is larger: name another")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -180,23 +180,5 @@ def relative_name(path: Path, folder: Path) -> str:
     return os.path.relpath(path, folder).replace(os.sep, "/")
 
 
-def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
-    """Return the text of a regular file. Raises InputError: gone, too large, or not UTF-8, with the line."""
-    try:
-        if not path.is_file():
-            raise InputError(f"{path}: expected a text file, found {'something else' if path.exists() else 'nothing'}")
-        with path.open("rb") as file:
-            raw = file.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(raw) > limit:
-        raise InputError(f"{path}: expected at most {limit:,} bytes of text, the file is larger")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: expected UTF-8 text, found byte 0x{raw[error.start]:02x}") from error
-
-
 def _is_below(path: str, root: str) -> bool:
     return path.startswith(root.rstrip("/") + "/")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
-from ..core.strict import MAX_BYTES
+from ..core.strict import MAX_BYTES, read_text
 from . import labelstudio
 from .datasets import (
     Dataset,
@@ -24,7 +24,6 @@ from .datasets import (
     folders_in,
     inside,
     not_read,
-    read_text,
 )
 from .items import Item, LabelledImage
 from .json_files import read_json, the_json_file

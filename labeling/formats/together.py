@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..core.errors import InputError
+from .items import Item
 
 
 @contextmanager
@@ -21,3 +22,10 @@ def together(number: int) -> Iterator[None]:
         if number < 2:
             raise
         raise InputError(f"{error}; its {number} labels were not taken") from error
+
+
+def read_each(text: str, where: str, read: Callable[[list[str], str], Item]) -> list[Item]:
+    """Return what ``read`` makes of the fields of each line that is not blank, and of ``where`` with its number."""
+    rows = [(number, row) for number, row in enumerate(text.splitlines(), start=1) if row.strip()]
+    with together(len(rows)):
+        return [read(row.split(), f"{where}:{number}") for number, row in rows]

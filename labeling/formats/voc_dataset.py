@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.strict import read_text
 from . import voc
 from .datasets import (
     Dataset,
@@ -19,7 +20,6 @@ from .datasets import (
     find_picture,
     folders_in,
     inside,
-    read_text,
     relative_name,
 )
 from .items import Item, LabelledImage

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.ontology import from_autodistill
-from ..core.strict import MAX_BYTES, parse_yaml
+from ..core.strict import MAX_BYTES, parse_yaml, read_text
 from ..image_files import scan
 from . import yolo_obb, yolo_read
 from .datasets import (
+    MAX_TEXT_BYTES,
     Dataset,
     Entry,
     Found,
@@ -22,7 +23,6 @@ from .datasets import (
     doubled_names,
     folders_in,
     inside,
-    read_text,
     relative_name,
 )
 from .items import Item
@@ -206,7 +206,7 @@ def _images(folder: _Folder, place: str) -> Iterator[Path | Refused]:
         yield from (file.path for file in searched.files)
         yield from (Refused(relative_name(bad.path, where), f"{bad.reason}: {bad.detail}") for bad in searched.rejected)
         return
-    for line in read_text(where).splitlines():
+    for line in read_text(where, MAX_TEXT_BYTES).splitlines():
         if name := line.strip():
             try:
                 # As ultralytics has it: what begins with ./ is beside the list.
@@ -239,7 +239,7 @@ def _objects(folder: _Folder, label: Path, size_wh: tuple[int, int]) -> list[Ite
     real = os.path.realpath(label)
     if not any(Path(real).is_relative_to(os.path.realpath(root)) for root in (folder.base, folder.root)):
         raise InputError(f"{label}: refused: the link leads out of the dataset")
-    return folder.read_lines(read_text(label), str(label), folder.names, size_wh)
+    return folder.read_lines(read_text(label, MAX_TEXT_BYTES), str(label), folder.names, size_wh)
 
 
 def _prompts(file: Path) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from ..core import geometry, masks
 from ..core.errors import InputError
 from ..core.geometry import Points
 from .items import Corners, Item
-from .together import together
+from .together import read_each
 
 UPRIGHT_PX = 0.5
 """Four corners that are no further off from those of the box around them are that box."""
@@ -62,9 +62,7 @@ def read_lines(text: str, where: str, class_names: Sequence[str], size_wh: tuple
     Raises:
         InputError: a line that is not an id and eight finite numbers, or an id without a class.
     """
-    rows = [(number, row) for number, row in enumerate(text.splitlines(), start=1) if row.strip()]
-    with together(len(rows)):
-        return [_read_line(row.split(), f"{where}:{number}", class_names, size_wh) for number, row in rows]
+    return read_each(text, where, lambda fields, place: _read_line(fields, place, class_names, size_wh))
 
 
 def _rectangle(item: Item, size_wh: tuple[int, int]) -> Points | None:

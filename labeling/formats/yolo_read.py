@@ -14,7 +14,7 @@ import numpy as np
 from ..core import masks
 from ..core.errors import InputError
 from .items import Item
-from .together import together
+from .together import read_each
 
 SLACK = 0.01
 """How far outside [0, 1] a number may be, as ultralytics has it."""
@@ -34,9 +34,7 @@ def read_lines(text: str, where: str, class_names: Sequence[str], size_wh: tuple
     Raises:
         InputError: a line of another form, numbers that are no fractions, a class that is not named, or no area.
     """
-    rows = [(number, row) for number, row in enumerate(text.splitlines(), start=1) if row.strip()]
-    with together(len(rows)):
-        return [_read_line(row.split(), f"{where}:{number}", class_names, size_wh) for number, row in rows]
+    return read_each(text, where, lambda fields, place: _read_line(fields, place, class_names, size_wh))
 
 
 def read_boxes(text: str, where: str, class_names: Sequence[str], size_wh: tuple[int, int]) -> list[Item]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -17,7 +16,7 @@ from ..device import pick_device
 from ..features import pool_image
 from ..interfaces import RgbImage, Segmented
 from ..weights import check_model_folder, load_part, load_pretrained
-from .logit_masks import ISLAND_SHARE, axis, encode_logits
+from .logit_masks import axis, encode_logits
 
 #: The published SAM 2 folders carry the configuration of the video model, whose image part is the same.
 _MODEL_TYPES = ("sam2", "sam2_video")
@@ -95,14 +94,3 @@ def encode_masks(logits: torch.Tensor, size_hw: tuple[int, int], *, islands: boo
     """
     y_axis, x_axis = (axis(cells, size) for cells, size in zip(logits.shape[1:], size_hw, strict=True))
     return [encode_logits(mask, y_axis, x_axis, islands=islands) for mask in logits.float().cpu().numpy()]
-
-
-def without_islands(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return the mask without its 8-connected parts that are smaller than 1 % of its area."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    if count <= 2:  # the background and at most one part
-        return mask
-    kept = stats[:, cv2.CC_STAT_AREA] >= ISLAND_SHARE * mask.sum()
-    kept[0] = False
-    cleaned: npt.NDArray[np.bool_] = kept[parts]
-    return cleaned
