@@ -13,8 +13,6 @@ beside the bytes of the pixels.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from pathlib import Path
 
 import sleepy
 from photos import scenes, tiny
+from processes import run_to_end
 from rounds import Row, arguments, measured, publish, spread
 
 BATCH = 16
@@ -96,16 +95,8 @@ def _megapixels(largest: int, rounds: int) -> list[Row]:
 
 def _process(arguments: Sequence[str], peak: Path | None = None) -> tuple[float, str]:
     """Run Python; return the processor seconds of the process and what it printed. See sleepy for ``peak``."""
-    settings = os.environ | ({f"{sleepy.PREFIX}PEAK": str(peak)} if peak is not None else {})
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=subprocess.STDOUT, env=settings)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        said = output.read()
-    if process.returncode:
-        raise SystemExit(f"a process ended with {process.returncode}:\n{said}")
-    return used.ru_utime + used.ru_stime, said
+    said, seconds = run_to_end([sys.executable, *arguments], {f"{sleepy.PREFIX}PEAK": str(peak)} if peak else None)
+    return seconds, said
 
 
 def main() -> None:

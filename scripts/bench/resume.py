@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from random import Random
 
 import sleepy
 from photos import cache, sha256, tiny
+from processes import run_to_end
 from rounds import Row, arguments, measured, publish, spread
 
 from labeling.core.config import load_config
@@ -95,7 +95,7 @@ def _nothing_to_do(images: int, rounds: int) -> list[Row]:
     wall, cpu = [], []
     for number in range(rounds + 1):
         began = time.perf_counter()
-        said, used = _run(command)
+        said, used = run_to_end(command)
         took = time.perf_counter() - began
         if f"unchanged    {images} images" not in said.replace(",", ""):
             raise SystemExit(f"the run over {images} finished images had something to do:\n{said}")
@@ -108,19 +108,6 @@ def _nothing_to_do(images: int, rounds: int) -> list[Row]:
         measured(f"nothing to do, {images:,} images: s, whole process", spread(wall), goal, "", why),
         measured(f"nothing to do, {images:,} images: CPU s", spread(cpu)),
     ]
-
-
-def _run(command: list[str]) -> tuple[str, float]:
-    """Run a process; return what it said, and its processor seconds."""
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        said = output.read()
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{said}")
-    return said, used.ru_utime + used.ru_stime
 
 
 @dataclass(slots=True)
