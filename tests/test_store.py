@@ -316,7 +316,7 @@ def test_everything_is_there_after_reopening(store: Store) -> None:
     store.close()
     with Store.open(store.path) as again:
         assert again.annotations_of(digest("a")) == [machine("a")]
-        mode = again._rows("PRAGMA journal_mode"), again._rows("PRAGMA synchronous"), again._rows("PRAGMA foreign_keys")
+        mode = again.rows("PRAGMA journal_mode"), again.rows("PRAGMA synchronous"), again.rows("PRAGMA foreign_keys")
         assert mode == ([("wal",)], [(2,)], [(1,)])
 
 
@@ -387,7 +387,7 @@ def test_reading_goes_on_while_a_batch_is_written(store: Store) -> None:
 
 def test_a_full_disk_leaves_the_last_batch_and_a_way_on(store: Store) -> None:
     store.commit_batch([outcome("first", machine("first"))], 1)
-    pages = store._rows("PRAGMA page_count")[0][0]
+    pages = store.rows("PRAGMA page_count")[0][0]
     store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     batch = [outcome(f"{n}", machine(f"{n}")) for n in range(500)]
     with pytest.raises(StateError, match=r"the disk is full.*run the same command again"):

@@ -91,25 +91,25 @@ class Store:
 
     def known_files(self) -> dict[bytes, FileRow]:
         """Return every file that was read or refused, by its path as the file system has it."""
-        rows = self._rows("SELECT path_bytes, size, mtime_ns, sha256, status, reason FROM files")
+        rows = self.rows("SELECT path_bytes, size, mtime_ns, sha256, status, reason FROM files")
         return {row[0]: FileRow(*row[1:]) for row in rows}
 
     def done_keys(self) -> dict[str, str]:
         """Return what each labelled image was labelled with, by sha256."""
-        return dict(self._rows("SELECT sha256, done_key FROM labelled"))
+        return dict(self.rows("SELECT sha256, done_key FROM labelled"))
 
     def states(self) -> dict[str, ImageState]:
         """Return the state of every image that was ever read, by sha256."""
-        return dict(self._rows("SELECT sha256, state FROM images"))
+        return dict(self.rows("SELECT sha256, state FROM images"))
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Return width and height of every image that was decoded, by sha256."""
-        rows = self._rows("SELECT sha256, width, height FROM images WHERE width IS NOT NULL AND state <> 'quarantined'")
+        rows = self.rows("SELECT sha256, width, height FROM images WHERE width IS NOT NULL AND state <> 'quarantined'")
         return {sha256: (width, height) for sha256, width, height in rows}
 
     def class_names(self) -> tuple[str, ...]:
         """Return the classes in order."""
-        return tuple(name for (name,) in self._rows("SELECT name FROM classes ORDER BY position"))
+        return tuple(name for (name,) in self.rows("SELECT name FROM classes ORDER BY position"))
 
     def cached_hash(self, path: Path) -> str:
         """Return the sha256 hex of a file, read only when its size or time of change is new. Raises InputError."""
@@ -118,13 +118,13 @@ class Store:
             with path.open("rb") as file:
                 stat = os.fstat(file.fileno())
                 stamp = (stat.st_size, stat.st_mtime_ns)
-                known = self._rows("SELECT size, mtime_ns, sha256 FROM hashes WHERE path_bytes = ?", key)
+                known = self.rows("SELECT size, mtime_ns, sha256 FROM hashes WHERE path_bytes = ?", key)
                 if known and known[0][:2] == stamp:
                     return str(known[0][2])
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", (key, *stamp, digest))
         return digest
 
@@ -148,9 +148,9 @@ class Store:
             (position, entry.name, to_json(entry.prompts), entry.threshold, entry.guide)
             for position, entry in enumerate(ontology.classes)
         ]
-        if rows == self._rows("SELECT position, name, prompts, threshold, guide FROM classes ORDER BY position"):
+        if rows == self.rows("SELECT position, name, prompts, threshold, guide FROM classes ORDER BY position"):
             return
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.executemany(
                 "INSERT INTO classes (position, name, prompts, threshold, guide) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT (position) DO UPDATE SET "
@@ -165,7 +165,7 @@ class Store:
         becomes prelabelled; where people have reviewed the image, its labels and state stay as they are. An outcome
         that is quarantined takes the machine labels of an image away, unless it was reviewed.
         """
-        with self._transaction() as db:
+        with self.transaction() as db:
             for outcome in outcomes:
                 write_outcome(db, outcome, run_id)
 
@@ -174,12 +174,12 @@ class Store:
 
         Those whose path begins with one of ``below`` and that are not among ``files`` any more are forgotten.
         """
-        known = {path for (path,) in self._rows("SELECT path_bytes FROM skipped_files")}
+        known = {path for (path,) in self.rows("SELECT path_bytes FROM skipped_files")}
         seen = dict(files)
         fresh = [(path, shown_path(path), reason) for path, reason in seen.items() if path not in known]
         lost = [(path,) for path in known - seen.keys() if path.startswith(below)]
         if fresh or lost:
-            with self._transaction() as db:
+            with self.transaction() as db:
                 db.executemany("DELETE FROM skipped_files WHERE path_bytes = ?", lost)
                 db.executemany("INSERT OR REPLACE INTO skipped_files VALUES (?, ?, ?)", fresh)
 
@@ -187,7 +187,7 @@ class Store:
         """Forget files that are gone, but for the last one of an image that is not quarantined: it keeps its labels."""
         gone = [(path,) for path in paths]
         if gone:
-            with self._transaction() as db:
+            with self.transaction() as db:
                 db.executemany(
                     "DELETE FROM files WHERE path_bytes = ?1 AND (status = 'quarantined' OR EXISTS "
                     "(SELECT 1 FROM files o WHERE o.sha256 = files.sha256 AND o.path_bytes <> ?1))",
@@ -205,12 +205,12 @@ class Store:
         Raises:
             StateError: an unknown image, another state, machine labels, or labels that contradict the state.
         """
-        with self._transaction() as db:
+        with self.transaction() as db:
             write_review(db, sha256, annotations, state)
 
     def commit_reviews(self, reviews: Sequence[Review], run_id: int) -> None:
         """Write images and what people said about them, one batch in one transaction. Raises like `set_reviewed`."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             for review in reviews:
                 write_outcome(db, review.outcome, run_id)
                 if review.state is not None:
@@ -218,7 +218,7 @@ class Store:
 
     def start_run(self, verb: str, settings: Mapping[str, Any]) -> int:
         """Note that a verb begins to write, with what it was given; return the id of the run."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             row = (verb, _now(), to_json(dict(settings)))
             cursor = db.execute("INSERT INTO runs (verb, started_at, settings) VALUES (?, ?, ?)", row)
         assert cursor.lastrowid is not None
@@ -226,26 +226,26 @@ class Store:
 
     def finish_run(self, run_id: int, summary: Mapping[str, Any]) -> None:
         """Note that a run ended, and what it did."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "UPDATE runs SET finished_at = ?, summary = ? WHERE id = ?", (_now(), to_json(dict(summary)), run_id)
             )
 
     def remember(self, key: str, value: str) -> None:
         """Keep a small fact for later runs, such as the batch size that fits this machine."""
-        with self._transaction() as db:
+        with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     # Reading
 
     def recall(self, key: str) -> str | None:
         """Return what was remembered under a key, or None."""
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", key)
         return rows[0][0] if rows else None
 
     def runs(self) -> list[Run]:
         """Return all runs, the oldest first."""
-        rows = self._rows("SELECT id, verb, started_at, finished_at, settings, summary FROM runs ORDER BY id")
+        rows = self.rows("SELECT id, verb, started_at, finished_at, settings, summary FROM runs ORDER BY id")
         return [
             Run(run_id, verb, started, finished, json.loads(settings), json.loads(summary) if summary else None)
             for run_id, verb, started, finished, settings, summary in rows
@@ -257,17 +257,17 @@ class Store:
         Images and annotations are the rows of the views; states that no image is in are left out, every class is
         named. ``quarantined`` is a list of ``{"path", "reason"}``, one per file.
         """
-        images = self._rows("SELECT state, count(*) FROM v_images GROUP BY state ORDER BY state")
-        classes = self._rows(
+        images = self.rows("SELECT state, count(*) FROM v_images GROUP BY state ORDER BY state")
+        classes = self.rows(
             "SELECT c.name, count(a.id) FROM classes c LEFT JOIN v_annotations a ON a.class_name = c.name "
             "GROUP BY c.position ORDER BY c.position"
         )
-        refused = self._rows("SELECT path, reason FROM files WHERE status = 'quarantined' ORDER BY path")
+        refused = self.rows("SELECT path, reason FROM files WHERE status = 'quarantined' ORDER BY path")
         return {
             "images": dict(images),
             "annotations": dict(classes),
             "quarantined": [{"path": path, "reason": reason} for path, reason in refused],
-            "skipped_files": self._rows("SELECT count(*) FROM skipped_files")[0][0],
+            "skipped_files": self.rows("SELECT count(*) FROM skipped_files")[0][0],
         }
 
     def reviews_without_photo(self) -> int:
@@ -275,11 +275,11 @@ class Store:
         missing = "NOT EXISTS (SELECT 1 FROM files f WHERE f.sha256 = i.sha256)"
         reviewed = ", ".join("?" * len(REVIEWED_STATES))
         sql = f"SELECT count(*) FROM images i WHERE state IN ({reviewed}) AND {missing}"
-        return int(self._rows(sql, *REVIEWED_STATES)[0][0])
+        return int(self.rows(sql, *REVIEWED_STATES)[0][0])
 
     def drop_counts(self) -> Counter[tuple[str, str]]:
         """Return how many boxes the filters dropped in the labels that stand, by (reason, class name)."""
-        rows = self._rows("SELECT reason, class_name, sum(n) FROM drops GROUP BY reason, class_name")
+        rows = self.rows("SELECT reason, class_name, sum(n) FROM drops GROUP BY reason, class_name")
         return Counter({(reason, class_name): n for reason, class_name, n in rows})
 
     def iter_images(self, labels: Labels | None = None) -> Iterator[ImageRecord]:
@@ -296,13 +296,13 @@ class Store:
                 f"LEFT JOIN images i ON i.sha256 = v.sha256 WHERE {_SHOWN_IN[labels]} ORDER BY v.path, v.sha256"
             )
             for sha256, width, height, state, reason, path, notes in cursor:
-                named = self._rows("SELECT path FROM files WHERE sha256 = ? ORDER BY path", sha256)
+                named = self.rows("SELECT path FROM files WHERE sha256 = ? ORDER BY path", sha256)
                 paths = tuple(name for (name,) in named) or (path,)
                 yield ImageRecord(sha256, width, height, state, reason, paths, tuple(json.loads(notes or "[]")))
 
     def files_of(self, sha256: str) -> tuple[Path, ...]:
         """Return where the bytes of an image were found, by shown path; some of the files may be gone by now."""
-        rows = self._rows("SELECT path_bytes FROM files WHERE sha256 = ? ORDER BY path, path_bytes", sha256)
+        rows = self.rows("SELECT path_bytes FROM files WHERE sha256 = ? ORDER BY path, path_bytes", sha256)
         return tuple(Path(os.fsdecode(path)) for (path,) in rows)
 
     def annotations_of(self, sha256: str, labels: Labels = "best") -> list[Annotation]:
@@ -311,30 +311,34 @@ class Store:
         ``best`` is what people said where they reviewed the image, machine labels elsewhere, and nothing for a
         skipped image.
         """
-        rows = self._rows("SELECT state FROM images WHERE sha256 = ?", sha256)
+        rows = self.rows("SELECT state FROM images WHERE sha256 = ?", sha256)
         state = rows[0][0] if rows else None
         reviewed = state in ("reviewed", "reviewed-empty")
         if labels != "machine" and (state == "skipped" or (labels == "human" and not reviewed)):
             return []
         sources = _HUMAN if reviewed and labels != "machine" else _MACHINE
         chosen = f"FROM annotations WHERE sha256 = ? AND source IN {sources} ORDER BY rowid"
-        return [annotation_from_row(row) for row in self._rows(f"SELECT {ANNOTATION_COLUMNS} {chosen}", sha256)]
+        return [annotation_from_row(row) for row in self.rows(f"SELECT {ANNOTATION_COLUMNS} {chosen}", sha256)]
 
     def features_of(self, sha256: str) -> list[Feature]:
         """Return the features of one image and of its boxes, the image first."""
         import numpy as np
 
-        rows = self._rows(
+        rows = self.rows(
             "SELECT annotation_id, model, data FROM features WHERE sha256 = ? "
             "ORDER BY annotation_id IS NOT NULL, rowid",
             sha256,
         )
         return [Feature(name, model, np.frombuffer(data, dtype="<f2")) for name, model, data in rows]
 
-    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+    # For the rooms of core that have tables of their own
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Commit everything in the block, or nothing of it."""
         return transaction(self._db, self.path)
 
-    def _rows(self, sql: str, *values: object) -> list[Any]:
+    def rows(self, sql: str, *values: object) -> list[Any]:
+        """Return what a query finds."""
         with translated(self.path):
             return self._db.execute(sql, values).fetchall()
 

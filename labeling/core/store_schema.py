@@ -105,7 +105,56 @@ _TABLES_1 = (
     f"PRAGMA application_id = {APPLICATION_ID}",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES_1,)
+_TABLES_2 = (
+    """CREATE TABLE studio_targets (
+        id INTEGER PRIMARY KEY,
+        url TEXT NOT NULL,
+        project_id INTEGER NOT NULL,
+        config TEXT NOT NULL,  -- the labelling configuration as it was last written
+        media TEXT NOT NULL CHECK (media IN ('local', 'upload')),
+        pulled_until TEXT,  -- newest change of a task that was read, in the server's time
+        UNIQUE (url, project_id)
+    )""",
+    """CREATE TABLE studio_tasks (
+        target_id INTEGER NOT NULL REFERENCES studio_targets,
+        sha256 TEXT NOT NULL REFERENCES images,
+        task_id INTEGER,  -- NULL until the server has named it
+        state TEXT NOT NULL CHECK (state IN ('intended', 'sent', 'withdrawn')),
+        after_id INTEGER NOT NULL,  -- the highest task id on the server before the intent
+        content TEXT NOT NULL,  -- hash of what was pushed
+        pushed TEXT NOT NULL,  -- JSON list of annotations, the server's copy is not read back
+        model_version TEXT NOT NULL,
+        blind INTEGER NOT NULL,  -- 1: pushed without its prediction
+        drawn INTEGER NOT NULL,  -- 1: chosen by lot, not by need
+        attention TEXT,  -- why nobody's answer could be taken
+        PRIMARY KEY (target_id, sha256),
+        CHECK (state <> 'sent' OR task_id IS NOT NULL)
+    )""",
+    "CREATE UNIQUE INDEX studio_tasks_by_id ON studio_tasks (target_id, task_id)",
+    """CREATE TABLE studio_answers (
+        target_id INTEGER NOT NULL REFERENCES studio_targets,
+        kind TEXT NOT NULL CHECK (kind IN ('submitted', 'skipped', 'draft')),
+        answer_id INTEGER NOT NULL,  -- drafts have ids of their own
+        task_id INTEGER NOT NULL,
+        sha256 TEXT NOT NULL REFERENCES images,
+        annotator TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        seconds REAL,
+        from_prediction INTEGER NOT NULL,  -- 1: the person began with the prediction
+        result TEXT NOT NULL,  -- JSON as Label Studio gave it
+        PRIMARY KEY (target_id, kind, answer_id)
+    )""",
+    "CREATE INDEX studio_answers_by_image ON studio_answers (target_id, sha256)",
+    """CREATE TABLE decisions (
+        sha256 TEXT NOT NULL REFERENCES images,
+        decision TEXT NOT NULL,
+        note TEXT NOT NULL,
+        PRIMARY KEY (sha256, decision)
+    )""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES_1, _TABLES_2)
 """Step i takes a database from version i to version i + 1; a step that was released never changes."""
 
 

@@ -53,6 +53,12 @@ def write_review(db: sqlite3.Connection, sha256: str, annotations: Sequence[Anno
     insert_annotations(db, annotations)
 
 
+def withdraw_review(db: sqlite3.Connection, sha256: str) -> None:
+    """Take back what people said about one image in Label Studio: it waits for them again."""
+    if db.execute("UPDATE images SET state = 'pushed' WHERE sha256 = ? AND state <> 'pushed'", (sha256,)).rowcount:
+        db.execute("DELETE FROM annotations WHERE sha256 = ? AND source = 'human'", (sha256,))
+
+
 def insert_annotations(db: sqlite3.Connection, annotations: Sequence[Annotation]) -> None:
     """Add labels; sqlite3.IntegrityError for an unknown image or class, a box without area, or an id twice."""
     db.executemany(_INSERT_ANNOTATION, [annotation_to_row(annotation) for annotation in annotations])

@@ -1,0 +1,298 @@
+"""The ledger of the hand-over to people: what was meant for Label Studio, what arrived there, what came back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from .errors import StateError
+from .records import Annotation, ImageState, Provenance
+from .store import Store
+from .store_rows import to_json
+from .store_writes import withdraw_review, write_review
+
+TaskState = Literal["intended", "sent", "withdrawn"]
+AnswerKind = Literal["submitted", "skipped", "draft"]
+Media = Literal["local", "upload"]
+
+_TARGET = "id, url, project_id, config, media, pulled_until"
+_TASK = "sha256, task_id, state, after_id, content, model_version, blind, drawn, attention"
+_ANSWER = "kind, answer_id, task_id, sha256, annotator, created_at, updated_at, seconds, from_prediction, result"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One project on one Label Studio.
+
+    Attributes:
+        id: in labels.db.
+        url: address of the server without a slash at the end.
+        project_id: number of the project there.
+        config: the labelling configuration as it was last written there.
+        media: how pictures are handed over.
+        pulled_until: newest change of a task that was read, in the server's words; None before the first pull.
+    """
+
+    id: int
+    url: str
+    project_id: int
+    config: str
+    media: Media
+    pulled_until: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One image on its way to people.
+
+    Attributes:
+        sha256: the image.
+        task_id: number on the server; None until it is known.
+        state: intended before anything is sent, sent once the server is known to have it, withdrawn where people
+            deleted it.
+        after_id: the highest task number on the server before the intent; a task that came of it has a higher one.
+        content: hash of the labels that were pushed.
+        model_version: name of the prediction.
+        blind: pushed without its prediction.
+        drawn: chosen by lot and not by need.
+        attention: why no answer of the task could be taken; None where all is well.
+    """
+
+    sha256: str
+    task_id: int | None
+    state: TaskState
+    after_id: int
+    content: str
+    model_version: str
+    blind: bool = False
+    drawn: bool = False
+    attention: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one person said about one task, as Label Studio has it.
+
+    Attributes:
+        kind: submitted (also without regions), skipped, or a draft that was never submitted.
+        answer_id: number of the annotation, or of the draft.
+        task_id: number of the task.
+        sha256: the image.
+        annotator: mail address or name.
+        created_at: time of the server, ISO 8601.
+        updated_at: time of the last change.
+        seconds: how long the person had the task open; None where the server does not say.
+        from_prediction: the person began with the prediction.
+        result: regions as the server gave them.
+    """
+
+    kind: AnswerKind
+    answer_id: int
+    task_id: int
+    sha256: str
+    annotator: str
+    created_at: str
+    updated_at: str
+    seconds: float | None
+    from_prediction: bool
+    result: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the answers of one task come to.
+
+    Attributes:
+        sha256: the image.
+        answers: all answers that the task has now; earlier ones are forgotten.
+        state: reviewed, reviewed-empty or skipped; ``pushed`` where nobody's answer counts (any more).
+        annotations: what people said, for the state reviewed.
+        attention: why no answer could be taken.
+    """
+
+    sha256: str
+    answers: tuple[Answer, ...]
+    state: ImageState
+    annotations: tuple[Annotation, ...] = ()
+    attention: str | None = None
+
+
+def content_hash(annotations: Sequence[Annotation]) -> str:
+    """Return 16 hex digits over the ids of labels, which are themselves functions of their content."""
+    return hashlib.sha256("\n".join(annotation.id for annotation in annotations).encode()).hexdigest()[:16]
+
+
+class StudioLedger:
+    """The tables of the hand-over in an open labels.db. Every method raises as those of ``Store`` do."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # Where it goes
+
+    def targets(self) -> list[Target]:
+        """Return every project that was ever pushed to, the oldest first."""
+        rows = self._store.rows(
+            "SELECT id, url, project_id, config, media, pulled_until FROM studio_targets ORDER BY id"
+        )
+        return [Target(*row) for row in rows]
+
+    def save_target(self, url: str, project_id: int, *, config: str, media: Media) -> Target:
+        """Add a project, or note its configuration and media anew; return it."""
+        with self._store.transaction() as db:
+            db.execute(
+                "INSERT INTO studio_targets (url, project_id, config, media) VALUES (?, ?, ?, ?) ON CONFLICT "
+                "(url, project_id) DO UPDATE SET config = excluded.config, media = excluded.media",
+                (url, project_id, config, media),
+            )
+        return next(one for one in self.targets() if (one.url, one.project_id) == (url, project_id))
+
+    def move_target(self, target: Target, url: str) -> Target:
+        """Note that the same server answers under another address now, such as another port."""
+        with self._store.transaction() as db:
+            db.execute("UPDATE studio_targets SET url = ? WHERE id = ?", (url, target.id))
+        return next(one for one in self.targets() if one.id == target.id)
+
+    # What was sent
+
+    def tasks(self, target: Target, state: TaskState | None = None) -> Iterator[Task]:
+        """Yield the tasks of a project in the order in which they were intended."""
+        chosen = "" if state is None else " AND state = ?"
+        values = (target.id,) if state is None else (target.id, state)
+        for row in self._store.rows(
+            f"SELECT {_TASK} FROM studio_tasks WHERE target_id = ?{chosen} ORDER BY rowid", *values
+        ):
+            yield Task(*row[:6], bool(row[6]), bool(row[7]), row[8])
+
+    def counts(self, target: Target) -> dict[TaskState, int]:
+        """Return how many tasks are in each state; states without tasks are 0."""
+        rows = dict(
+            self._store.rows("SELECT state, count(*) FROM studio_tasks WHERE target_id = ? GROUP BY state", target.id)
+        )
+        return {"intended": rows.get("intended", 0), "sent": rows.get("sent", 0), "withdrawn": rows.get("withdrawn", 0)}
+
+    def highest_task_id(self, target: Target) -> int:
+        """Return the highest task number that is known, 0 without tasks."""
+        sql = "SELECT ifnull(max(task_id), 0) FROM studio_tasks WHERE target_id = ?"
+        return int(self._store.rows(sql, target.id)[0][0])
+
+    def pushed(self, target: Target, sha256: str) -> list[Annotation]:
+        """Return the labels of an image as they were pushed; blind ones too, which people did not see."""
+        sql = "SELECT pushed FROM studio_tasks WHERE target_id = ? AND sha256 = ?"
+        rows = self._store.rows(sql, target.id, sha256)
+        return [_annotation(entry) for entry in json.loads(rows[0][0])] if rows else []
+
+    def intend(self, target: Target, tasks: Sequence[tuple[Task, Sequence[Annotation]]]) -> None:
+        """Note what is about to be sent, one chunk in one transaction; a task of the same image is replaced."""
+        rows = [
+            (
+                target.id, task.sha256, task.task_id, task.state, task.after_id, task.content,
+                to_json([asdict(annotation) for annotation in annotations]),
+                task.model_version, int(task.blind), int(task.drawn), task.attention,
+            )
+            for task, annotations in tasks
+        ]  # fmt: skip
+        with self._store.transaction() as db:
+            db.executemany(f"INSERT OR REPLACE INTO studio_tasks VALUES ({', '.join('?' * 11)})", rows)
+
+    def confirm(self, target: Target, task_ids: Mapping[str, int]) -> None:
+        """Note that the server has these images, by sha256, and that they wait for people now."""
+        with self._store.transaction() as db:
+            for sha256, task_id in task_ids.items():
+                db.execute(
+                    "UPDATE studio_tasks SET state = 'sent', task_id = ? WHERE target_id = ? AND sha256 = ?",
+                    (task_id, target.id, sha256),
+                )
+                db.execute(
+                    "UPDATE images SET state = 'pushed' WHERE sha256 = ? AND state IN ('new', 'prelabelled')", (sha256,)
+                )
+
+    def forget(self, target: Target, sha256s: Iterable[str]) -> None:
+        """Forget intents that are known not to have reached the server."""
+        with self._store.transaction() as db:
+            db.executemany(
+                "DELETE FROM studio_tasks WHERE target_id = ? AND sha256 = ? AND state = 'intended'",
+                [(target.id, sha256) for sha256 in sha256s],
+            )
+
+    def withdraw(self, target: Target, sha256s: Iterable[str]) -> None:
+        """Note that people deleted these tasks. What they had said before stays; what waited is a pre-label again."""
+        with self._store.transaction() as db:
+            for sha256 in sha256s:
+                key = (target.id, sha256)
+                db.execute("UPDATE studio_tasks SET state = 'withdrawn' WHERE target_id = ? AND sha256 = ?", key)
+                db.execute("UPDATE images SET state = 'prelabelled' WHERE sha256 = ? AND state = 'pushed'", (sha256,))
+
+    # What came back
+
+    def commit_verdicts(self, target: Target, verdicts: Sequence[Verdict]) -> None:
+        """Write what people said about a batch of images in one transaction.
+
+        Raises:
+            StateError: labels that contradict the state, an unknown image or class.
+        """
+        with self._store.transaction() as db:
+            for verdict in verdicts:
+                self._write(db, target, verdict)
+
+    def note_pulled(self, target: Target, until: str) -> None:
+        """Remember the newest change that was read."""
+        with self._store.transaction() as db:
+            db.execute("UPDATE studio_targets SET pulled_until = ? WHERE id = ?", (until, target.id))
+
+    def answers(self, target: Target | None = None, sha256: str | None = None) -> Iterator[Answer]:
+        """Yield answers by image and time, of one project or of all, of one image or of all; one image in memory."""
+        where: list[tuple[str, object]] = [("target_id = ?", target.id)] if target is not None else []
+        where += [("sha256 = ?", sha256)] if sha256 is not None else []
+        chosen = " AND ".join(text for text, _ in where) or "1"
+        values = [value for _, value in where]
+        images = self._store.rows(f"SELECT DISTINCT sha256 FROM studio_answers WHERE {chosen} ORDER BY sha256", *values)
+        for (image,) in images:
+            sql = f"SELECT {_ANSWER} FROM studio_answers WHERE {chosen} AND sha256 = ? ORDER BY updated_at, answer_id"
+            for row in self._store.rows(sql, *values, image):
+                *facts, from_prediction, result = row
+                yield Answer(*facts, bool(from_prediction), json.loads(result))
+
+    # What is to be done again
+
+    def decisions(self, decision: str) -> dict[str, str]:
+        """Return the images about which something was decided, each with its note."""
+        return dict(self._store.rows("SELECT sha256, note FROM decisions WHERE decision = ? ORDER BY rowid", decision))
+
+    def decide(self, sha256: str, decision: str, note: str = "") -> None:
+        """Note a decision about an image; the same one again changes its note."""
+        with self._store.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?)", (sha256, decision, note))
+
+    def _write(self, db: sqlite3.Connection, target: Target, verdict: Verdict) -> None:
+        key = (target.id, verdict.sha256)
+        known = "UPDATE studio_tasks SET attention = ? WHERE target_id = ? AND sha256 = ?"
+        if not db.execute(known, (verdict.attention, *key)).rowcount:
+            raise StateError(f"image {verdict.sha256}: was never pushed to {target.url}")
+        spoken = "kind <> 'draft' AND target_id = ? AND sha256 = ?"
+        had_spoken = db.execute(f"SELECT 1 FROM studio_answers WHERE {spoken} LIMIT 1", key).fetchone()
+        db.execute("DELETE FROM studio_answers WHERE target_id = ? AND sha256 = ?", key)
+        db.executemany(
+            f"INSERT INTO studio_answers (target_id, {_ANSWER}) VALUES ({', '.join('?' * 11)})",
+            [
+                (
+                    target.id, one.kind, one.answer_id, one.task_id, one.sha256, one.annotator, one.created_at,
+                    one.updated_at, one.seconds, int(one.from_prediction), to_json(one.result),
+                )
+                for one in verdict.answers
+            ],
+        )  # fmt: skip
+        if verdict.state != "pushed":
+            write_review(db, verdict.sha256, verdict.annotations, verdict.state)
+        elif had_spoken:  # a review that came from elsewhere stands
+            withdraw_review(db, verdict.sha256)
+
+
+def _annotation(entry: dict[str, Any]) -> Annotation:
+    made = Provenance(**entry["provenance"])
+    box, flags = tuple(entry["box_xyxy"]), tuple(entry["flags"])
+    return Annotation(**{**entry, "provenance": made, "box_xyxy": box, "flags": flags})
