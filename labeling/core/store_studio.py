@@ -254,8 +254,9 @@ class StudioLedger:
         for (image,) in images:
             sql = f"SELECT {_ANSWER} FROM studio_answers WHERE {chosen} AND sha256 = ? ORDER BY updated_at, answer_id"
             for row in self._store.rows(sql, *values, image):
-                *facts, from_prediction, result = row
-                yield Answer(*facts, bool(from_prediction), json.loads(result))
+                kind, answer_id, task_id, image, who, created, updated, seconds, from_prediction, result = row
+                times = (created, updated, seconds, bool(from_prediction))
+                yield Answer(kind, answer_id, task_id, image, who, *times, json.loads(result))
 
     # What is to be done again
 
