@@ -163,10 +163,9 @@ class StudioLedger:
         """Yield the tasks of a project in the order in which they were intended."""
         chosen = "" if state is None else " AND state = ?"
         values = (target.id,) if state is None else (target.id, state)
-        for row in self._store.rows(
-            f"SELECT {_TASK} FROM studio_tasks WHERE target_id = ?{chosen} ORDER BY rowid", *values
-        ):
-            yield Task(*row[:6], bool(row[6]), bool(row[7]), row[8])
+        sql = f"SELECT {_TASK} FROM studio_tasks WHERE target_id = ?{chosen} ORDER BY rowid"
+        for sha256, task_id, kept, after_id, content, model, blind, drawn, attention in self._store.rows(sql, *values):
+            yield Task(sha256, task_id, kept, after_id, content, model, bool(blind), bool(drawn), attention)
 
     def counts(self, target: Target) -> dict[TaskState, int]:
         """Return how many tasks are in each state; states without tasks are 0."""
