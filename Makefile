@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+STUDIO := .venv-studio
+STUDIO_INSTALLED := $(STUDIO)/.installed
 PEER := .bench/peer/autodistill
 PYTEST := $(BIN)/python -m pytest
 BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu
 
-.PHONY: help setup demo test test-fast test-slow check bench measure clean
+.PHONY: help setup studio-env demo test test-fast test-slow check bench measure clean
 
 help:
 	@echo "make setup      .venv with every extra that shares one environment"
+	@echo "make studio-env .venv-studio with Label Studio, for labelstill studio up"
 	@echo "make demo       draw photos, label them from words, export, report (offline)"
 	@echo "make test       everything but slow, gpu and jetson"
 	@echo "make test-fast  no torch, no servers, no browser; under a minute"
@@ -26,10 +29,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dev]"
 	@touch $@
 
+# Label Studio pins what our own environment needs newer.
+studio-env: $(STUDIO_INSTALLED)
+
+$(STUDIO_INSTALLED): constraints-studio.txt
+	test -x $(STUDIO)/bin/python || $(PYTHON) -m venv $(STUDIO)
+	$(STUDIO)/bin/python -m pip install --quiet -c constraints-studio.txt label-studio label-studio-sdk
+	@touch $@
+
 demo: setup
 	$(BIN)/labelstill demo
 
-test: setup $(PEER)
+test: setup studio-env $(PEER)
 	$(PYTEST) -m "not slow and not gpu and not jetson"
 
 test-fast: setup
@@ -56,4 +67,4 @@ $(PEER): scripts/bench/peer.py | setup
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .bench build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(STUDIO) .bench build .mypy_cache .ruff_cache .pytest_cache .hypothesis

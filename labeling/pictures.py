@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import colorsys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -49,6 +49,7 @@ class Mark:
         ink: ``#rrggbb`` of text on that colour.
         title: everything there is to say about the object.
         tag: None where surer objects have taken the room.
+        dashed: the box is a dashed line.
     """
 
     x: float
@@ -60,6 +61,7 @@ class Mark:
     ink: str
     title: str
     tag: Tag | None
+    dashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,16 @@ class Picture:
     width: float
     height: float
     marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One picture of a sheet with its texts: the file, what is said about it, and both for those who do not see it."""
+
+    picture: Picture
+    name: str
+    caption: str
+    label: str
 
 
 def class_colour(class_id: int) -> str:
@@ -88,6 +100,7 @@ def picture(
     annotations: Sequence[Annotation],
     class_ids: Mapping[str, int],
     window_xyxy: tuple[int, int, int, int] | None = None,
+    dashed: Collection[str] = (),
 ) -> Picture:
     """Draw one photo, or a window of it, with its objects.
 
@@ -96,6 +109,7 @@ def picture(
         annotations: objects of this image; those outside the window are left out.
         class_ids: class name to position in the ontology.
         window_xyxy: the part to show, whole pixels, half-open, inside the image; None for all of it.
+        dashed: ids of the objects whose boxes are dashed lines.
     """
     x0, y0, x1, y1 = window_xyxy or (0, 0, pixels.shape[1], pixels.shape[0])
     scale = min(FRAME_WH[0] / (x1 - x0), FRAME_WH[1] / (y1 - y0))
@@ -115,7 +129,8 @@ def picture(
             tags.append(tag)
         path = annotation.rle and outline(annotation.rle, (x0, y0, x1, y1), (left, top), (width, height))
         ink = _ink(colour)
-        marks.append(Mark(bx0, by0, bx1 - bx0, by1 - by0, path or None, colour, ink, _title(annotation), tag))
+        what = (path or None, colour, ink, _title(annotation), tag, annotation.id in dashed)
+        marks.append(Mark(bx0, by0, bx1 - bx0, by1 - by0, *what))
     # Large ones first, so that the small ones in front of them can be pointed at.
     marks.sort(key=lambda mark: -mark.width * mark.height)
     uri = _jpeg_uri(pixels[y0:y1, x0:x1], (width, height))

@@ -28,7 +28,7 @@ OWN_FILES = (
     LOCK_FILE,
     ".labelstill.pid",
 )
-OWN_FOLDERS = ("runs", "datasets", "exports", "reports")
+OWN_FOLDERS = ("runs", "datasets", "exports", "reports", "studio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +163,11 @@ class Project:
     def reports_path(self) -> Path:
         """HTML reports."""
         return self.root / "reports"
+
+    @property
+    def studio_path(self) -> Path:
+        """Label Studio: the files that it shows, and the server of our own."""
+        return self.root / "studio"
 
 
 def project_name(root: Path) -> str:

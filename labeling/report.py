@@ -13,13 +13,14 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from . import report_words as words
-from .core.errors import InputError
+from .core.errors import InputError, MissingExtraError
 from .core.ontology import Ontology
 from .core.records import Annotation, ImageRecord
 from .core.store import Store
+from .core.store_studio import StudioLedger
 from .findings import Findings, collect
 from .images import LoadedImage
-from .pictures import FRAME_WH, Picture, picture, window_around
+from .pictures import FRAME_WH, Shown, picture, window_around
 
 SHEET_SIZE = 60
 UNSURE_SIZE = 24
@@ -47,16 +48,6 @@ class Preview:
     again: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """One picture of a contact sheet with its texts."""
-
-    picture: Picture
-    name: str
-    caption: str
-    label: str
-
-
 def render(
     store: Store, ontology: Ontology, project: Path, load: Load, preview: Preview | None = None
 ) -> tuple[str, Findings]:
@@ -82,6 +73,14 @@ def render(
     unsure = list(_unsure(store, found, ids, load, vanished))
     drops, runs = store.drop_counts(), store.runs()
     notes, next_steps = words.notes(found, counts), words.next_steps(project, found, runs)
+    audited = None
+    if StudioLedger(store).targets():
+        from .audit_report import audit_section
+
+        try:
+            audited = audit_section(store, ontology, lambda sha256, name: _load(store, sha256, name, load, vanished))
+        except MissingExtraError as error:
+            notes.append({"text": f"What people changed is not measured: {error}", "look": True})
     if preview is not None:
         notes.insert(0, words.preview_note(found, preview.photos))
         next_steps = words.steps_after_preview(preview.label, preview.again)
@@ -97,6 +96,7 @@ def render(
         sheet=sheet,
         sheet_hint=words.sheet_hint(len(sheet), found.images),
         unsure=unsure,
+        audit=audited,
         quarantined=counts["quarantined"][:_MOST_ROWS],
         quarantined_count=len(counts["quarantined"]),
         vanished=[{"path": path, "reason": reason} for path, reason in sorted(vanished.items())],
@@ -123,46 +123,44 @@ def _environment() -> Environment:
 
 def _sheet(
     store: Store, found: Findings, ids: Mapping[str, int], load: Load, vanished: dict[str, str]
-) -> Iterator[_Shown]:
+) -> Iterator[Shown]:
     for image in found.sample:
-        loaded = _load(store, image, load, vanished)
+        loaded = _load(store, image.sha256 or "", image.paths[0], load, vanished)
         if loaded is not None:
             objects = store.annotations_of(loaded.sha256, "best")
             said = words.counted(len(objects), "object")
             if image.state in ("reviewed", "reviewed-empty"):
                 said += ", reviewed"
             name = _base_name(image)
-            yield _Shown(picture(loaded.pixels, objects, ids), name, said, f"{name}: {said}")
+            yield Shown(picture(loaded.pixels, objects, ids), name, said, f"{name}: {said}")
 
 
 def _unsure(
     store: Store, found: Findings, ids: Mapping[str, int], load: Load, vanished: dict[str, str]
-) -> Iterator[_Shown]:
+) -> Iterator[Shown]:
     for image, annotation in found.unsure:
-        loaded = _load(store, image, load, vanished)
+        loaded = _load(store, image.sha256 or "", image.paths[0], load, vanished)
         if loaded is not None:
             height, width = loaded.pixels.shape[:2]
             window = window_around(annotation.box_xyxy, (width, height))
             said = f"{annotation.class_name}, score {annotation.provenance.score:.2f}"
             name = _base_name(image)
-            yield _Shown(
-                picture(loaded.pixels, [annotation], ids, window), name, _prompt(annotation), f"{name}: {said}"
-            )
+            yield Shown(picture(loaded.pixels, [annotation], ids, window), name, _prompt(annotation), f"{name}: {said}")
 
 
-def _load(store: Store, image: ImageRecord, load: Load, vanished: dict[str, str]) -> LoadedImage | None:
-    """Decode the first file that still holds the image; where none does, that is noted."""
+def _load(store: Store, sha256: str, name: str, load: Load, vanished: dict[str, str]) -> LoadedImage | None:
+    """Decode the first file that still holds the image; where none does, that is noted under its name."""
     said = ""
-    for path in store.files_of(image.sha256 or ""):
+    for path in store.files_of(sha256):
         try:
             loaded = load(path)
         except InputError as error:
             said = said or str(error)
             continue
-        if loaded.sha256 == image.sha256:
+        if loaded.sha256 == sha256:
             return loaded
         said = said or "changed: the file holds another image now"
-    vanished[image.paths[0]] = said
+    vanished[name] = said
     return None
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.studio_servers import StudioServer
 
 ROOT = Path(__file__).resolve().parents[1]
 # `python -m pytest` has the root on its path, `pytest` alone has not; tests import their helpers as tests.<name>.
@@ -54,3 +57,12 @@ def _without_skip(report: Report) -> Report:
         report.outcome = "failed"
         report.longrepr = f"LABELSTILL_REQUIRE_ALL=1 forbids skips; skipped because: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioServer]:
+    """A real Label Studio that all tests of the session share; each test makes a project of its own in it."""
+    from tests.studio_servers import session_server
+
+    with session_server(tmp_path_factory) as server:
+        yield server

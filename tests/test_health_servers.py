@@ -92,7 +92,7 @@ def test_label_studio_that_is_absent_is_a_warning_with_the_install_line(monkeypa
     found = servers()["Label Studio"]
     assert found.state == "WARN"
     assert "not installed, no answer at" in found.detail
-    assert found.fix.endswith("pip install label-studio")
+    assert found.fix == "make studio-env"
 
 
 def test_label_studio_that_is_installed_and_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_label_studio_that_is_installed_and_does_not_run(tmp_path: Path, monkeyp
     found = servers()["Label Studio"]
     assert found.state == "WARN"
     assert found.detail.startswith("installed, no answer at")
-    assert found.fix.startswith("label-studio start")
+    assert found.fix.endswith("unset it: labelstill studio up")
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "http://host:99999", "http://[::1"])

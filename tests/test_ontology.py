@@ -90,6 +90,36 @@ def test_two_prompts_of_one_autodistill_class_are_one_class() -> None:
     assert ontology.classes[0].prompts == ("wooden pallet", "plastic pallet")
 
 
+def test_a_label_is_the_class_that_has_the_name_or_the_alias() -> None:
+    ontology = Ontology((OntologyClass("a", ("a",), aliases=("old  a", "cafe\u0301")), OntologyClass("b", ("b",))))
+    found = [ontology.class_of(label) for label in ("a", "old a", "caf\u00e9", "b", "c", "")]
+    assert found == ["a", "a", "a", "b", None, None]
+
+
+@pytest.mark.parametrize(
+    ("aliases", "said"),
+    [
+        ([("b",), ()], "alias 'b' of class 'a' already stands for class 'b'"),
+        ([(), ("A",)], "alias 'A' of class 'b' already stands for class 'a'"),
+        ([("x",), ("X",)], "alias 'X' of class 'b' already stands for class 'a'"),
+        ([("x", "x"), ()], "alias 'x' of class 'a' already stands for class 'a'"),
+        ([("a",), ()], "alias 'a' of class 'a' already stands for class 'a'"),
+        ([("",), ()], "alias 1 of class 'a' is empty"),
+        ([("x\x1b",), ()], "control character"),
+    ],
+)
+def test_names_and_aliases_are_unique(aliases: list[tuple[str, ...]], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Ontology(tuple(OntologyClass(name, (name,), aliases=also) for name, also in zip("ab", aliases, strict=True)))
+    assert said in str(caught.value)
+
+
+def test_aliases_leave_the_hash_and_stay_when_the_ontology_is_extended() -> None:
+    plain, named = parse_classes("a, b"), Ontology((OntologyClass("a", ("a",), aliases=("x",)), *parse_classes("b").classes))
+    assert named.hash == plain.hash
+    assert named.extended_with(plain) == named
+
+
 def test_extending_replaces_prompts_and_appends() -> None:
     old = Ontology((OntologyClass("a", ("a",), 0.3, "look"), OntologyClass("b", ("b",))))
     new = old.extended_with(parse_classes("c, a: p | q"))

@@ -12,6 +12,7 @@ import typer
 
 from ..image_files import display
 from ..project import Project
+from ..tables import printable
 
 _SHOWN_FILES = 20
 
@@ -37,13 +38,13 @@ def _counts(project: Project) -> tuple[dict[str, Any], int]:
 
 def _as_text(project: Project, counts: Mapping[str, Any], set_aside: int) -> str:
     images, annotations, refused = counts["images"], counts["annotations"], counts["quarantined"]
-    lines = [f"project {_printable(project.config.name)} in {display(project.root)}"]
+    lines = [f"project {printable(project.config.name)} in {display(project.root)}"]
     lines += [f"{sum(images.values())} images", *_table(images)]
     lines += [f"{sum(annotations.values())} objects", *_table(annotations)]
     if set_aside:
         lines.append(f"{set_aside} reviewed images set aside, their files hold other pictures now")
     lines.append(f"{len(refused)} files quarantined, {counts['skipped_files']} files that are no images")
-    lines += [f"  {_printable(file['path'])}: {_printable(file['reason'] or '')}" for file in refused[:_SHOWN_FILES]]
+    lines += [f"  {printable(file['path'])}: {printable(file['reason'] or '')}" for file in refused[:_SHOWN_FILES]]
     if len(refused) > _SHOWN_FILES:
         lines.append(f"  and {len(refused) - _SHOWN_FILES} more: see --json")
     verb = "report" if images else "label PHOTOS"
@@ -52,9 +53,4 @@ def _as_text(project: Project, counts: Mapping[str, Any], set_aside: int) -> str
 
 
 def _table(numbers: Mapping[str, int]) -> list[str]:
-    return [f"  {number:>8}  {_printable(name)}" for name, number in numbers.items()]
-
-
-def _printable(text: str) -> str:
-    """Return the text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return [f"  {number:>8}  {printable(name)}" for name, number in numbers.items()]

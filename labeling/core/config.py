@@ -138,11 +138,12 @@ def template(name: str, ontology: Ontology | None = None) -> str:
         "# Settings of a labelstill project. Keys that are commented out show their defaults.",
         "",
         dumped({"name": name}),
-        "# What to look for. A name alone is its own prompt; an entry may also have prompts, threshold and guide:",
+        "# What to look for. A name alone is its own prompt; an entry may also have these:",
         "#   - name: person",
         "#     prompts: [person in hi-vis vest, worker]   # texts for the detector; several find more",
         "#     threshold: 0.4                             # lowest score kept; the detector's default when left out",
         "#     guide: Box the whole person, hidden parts left out.   # for the people who review",
+        "#     aliases: [worker in hi-vis]                # other names that the class has in Label Studio",
         "# Add new classes at the end. Used ones are not removed, renamed or moved: their place is their number.",
         classes,
     ]
@@ -217,7 +218,9 @@ def _update_classes(data: CommentedMap, before: Sequence[OntologyClass], after: 
             if remark:
                 nodes[place].ca.items["name"] = [None, None, remark[0], None]
         # Keys that stay as they are keep their comments.
-        changed = [key for key in ("prompts", "threshold", "guide") if getattr(old, key) != getattr(entry, key)]
+        changed = [
+            key for key in ("prompts", "threshold", "guide", "aliases") if getattr(old, key) != getattr(entry, key)
+        ]
         nodes[place].update({key: value for key, value in _class_items(entry).items() if key in changed})
 
 
@@ -230,7 +233,14 @@ def _class_node(entry: OntologyClass) -> object:
 
 
 def _class_items(entry: OntologyClass) -> dict[str, object]:
-    prompts = CommentedSeq(entry.prompts)
+    prompts, aliases = CommentedSeq(entry.prompts), CommentedSeq(entry.aliases)
     prompts.fa.set_flow_style()
-    items = {"name": entry.name, "prompts": prompts, "threshold": entry.threshold, "guide": entry.guide}
-    return {key: value for key, value in items.items() if value not in (None, "")}
+    aliases.fa.set_flow_style()
+    items = {
+        "name": entry.name,
+        "prompts": prompts,
+        "threshold": entry.threshold,
+        "guide": entry.guide,
+        "aliases": aliases,
+    }
+    return {key: value for key, value in items.items() if value not in (None, "", [])}

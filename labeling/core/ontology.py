@@ -29,16 +29,19 @@ class OntologyClass:
         prompts: texts for the detector, at least one, tried in order.
         threshold: lowest detector score kept for this class, in [0, 1]; None for the detector's default.
         guide: instructions for the people who review.
+        aliases: other names under which the class comes back from people, such as one it was given in Label Studio.
     """
 
     name: str
     prompts: tuple[str, ...]
     threshold: float | None = None
     guide: str = ""
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", _clean(self.name))
         object.__setattr__(self, "prompts", tuple(_clean(prompt) for prompt in self.prompts))
+        object.__setattr__(self, "aliases", tuple(_clean(alias) for alias in self.aliases))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ class Ontology:
     """Classes in order; ``classes[i]`` has class id i.
 
     Raises:
-        InputError: no class, an empty or repeated name, no prompt, an empty prompt, a prompt that two classes (or one
-            class twice) claim, a threshold outside [0, 1], or control characters.
+        InputError: no class, an empty or repeated name or alias, no prompt, an empty prompt, a prompt that two classes
+            (or one class twice) claim, a threshold outside [0, 1], or control characters.
     """
 
     classes: tuple[OntologyClass, ...]
@@ -69,7 +72,7 @@ class Ontology:
 
     @property
     def hash(self) -> str:
-        """16 hex digits over names and prompts in order; thresholds and guides do not count."""
+        """16 hex digits over names and prompts in order; thresholds, guides and aliases do not count."""
         content = json.dumps([[entry.name, entry.prompts] for entry in self.classes])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -80,11 +83,16 @@ class Ontology:
         except ValueError:
             raise InputError(f"unknown class {name!r}{did_you_mean(name, self.names)}") from None
 
+    def class_of(self, label: str) -> str | None:
+        """Return the name of the class that a label from elsewhere stands for, itself or as an alias; None without."""
+        label = _clean(label)
+        return next((entry.name for entry in self.classes if label in (entry.name, *entry.aliases)), None)
+
     def extended_with(self, other: Ontology) -> Ontology:
         """Return this ontology with the prompts of known classes replaced and new classes appended.
 
-        A threshold or a guide that ``other`` leaves open stays as it is here. Raises InputError where both together
-        are no valid ontology, for example where a prompt moves to a second class.
+        A threshold, a guide or aliases that ``other`` leaves open stay as they are here. Raises InputError where both
+        together are no valid ontology, for example where a prompt moves to a second class.
         """
         updates = {entry.name: entry for entry in other.classes}
         merged = [_updated(entry, updates.pop(entry.name, entry)) for entry in self.classes]
@@ -100,6 +108,7 @@ class ClassEntry(StrictModel):
         default=None, ge=0, le=1, description="Lowest detector score kept; the detector's default when left out."
     )
     guide: str = Field(default="", description="Instructions for the people who review.")
+    aliases: list[str] = Field(default=[], description="Other names that the class has in Label Studio.")
 
     @model_validator(mode="before")
     @classmethod
@@ -109,7 +118,7 @@ class ClassEntry(StrictModel):
     def to_class(self) -> OntologyClass:
         """Return the class; its prompt is its name where none is written."""
         prompts = (self.name,) if self.prompts is None else tuple(self.prompts)
-        return OntologyClass(self.name, prompts, self.threshold, self.guide)
+        return OntologyClass(self.name, prompts, self.threshold, self.guide, tuple(self.aliases))
 
 
 class _OntologyFile(StrictModel):
@@ -203,6 +212,29 @@ def find_problems(classes: Sequence[OntologyClass]) -> list[Problem]:
                 owners[normal] = entry.name
         if entry.threshold is not None and not 0 <= entry.threshold <= 1:
             problems.append(((position, "threshold"), f"{label} expects a threshold in [0, 1], got {entry.threshold}"))
+    return problems + _alias_problems(classes, names)
+
+
+def _alias_problems(classes: Sequence[OntologyClass], names: Mapping[str, str]) -> list[Problem]:
+    """Return what is wrong with the aliases.
+
+    Args:
+        classes: all of them.
+        names: the name of each class by its casefolded form.
+    """
+    problems: list[Problem] = []
+    owners = dict(names)
+    for position, entry in enumerate(classes):
+        for number, alias in enumerate(entry.aliases):
+            place = (position, "aliases", number)
+            if fault := _text_fault(alias):
+                problems.append((place, f"alias {number + 1} of class {entry.name!r} {fault}"))
+            elif (folded := alias.casefold()) in owners:
+                problems.append(
+                    (place, f"alias {alias!r} of class {entry.name!r} already stands for class {owners[folded]!r}")
+                )
+            else:
+                owners[folded] = entry.name
     return problems
 
 
@@ -220,7 +252,7 @@ def _named(document: Document, mapping: Mapping[str, str]) -> Ontology:
 
 def _updated(entry: OntologyClass, newer: OntologyClass) -> OntologyClass:
     threshold = entry.threshold if newer.threshold is None else newer.threshold
-    return replace(newer, threshold=threshold, guide=newer.guide or entry.guide)
+    return replace(newer, threshold=threshold, guide=newer.guide or entry.guide, aliases=newer.aliases or entry.aliases)
 
 
 def _clean(text: str) -> str:

@@ -21,6 +21,7 @@ Media = Literal["local", "upload"]
 
 _TARGET = "id, url, project_id, config, media, pulled_until"
 _TASK = "sha256, task_id, state, after_id, content, model_version, blind, drawn, attention"
+_IMAGES_PER_QUERY = 500
 _ANSWER = "kind, answer_id, task_id, sha256, annotator, created_at, updated_at, seconds, from_prediction, result"
 
 
@@ -123,7 +124,7 @@ class Verdict:
 
 def content_hash(annotations: Sequence[Annotation]) -> str:
     """Return 16 hex digits over the ids of labels, which are themselves functions of their content."""
-    return hashlib.sha256("\n".join(annotation.id for annotation in annotations).encode()).hexdigest()[:16]
+    return _hash(annotation.id for annotation in annotations)
 
 
 class StudioLedger:
@@ -179,11 +180,37 @@ class StudioLedger:
         sql = "SELECT ifnull(max(task_id), 0) FROM studio_tasks WHERE target_id = ?"
         return int(self._store.rows(sql, target.id)[0][0])
 
+    def task_id(self, target: Target, sha256: str) -> int | None:
+        """Return the number of an image's task on the server, None where it is not known."""
+        sql = "SELECT task_id FROM studio_tasks WHERE target_id = ? AND sha256 = ?"
+        rows = self._store.rows(sql, target.id, sha256)
+        return rows[0][0] if rows else None
+
     def pushed(self, target: Target, sha256: str) -> list[Annotation]:
         """Return the labels of an image as they were pushed; blind ones too, which people did not see."""
         sql = "SELECT pushed FROM studio_tasks WHERE target_id = ? AND sha256 = ?"
         rows = self._store.rows(sql, target.id, sha256)
         return [_annotation(entry) for entry in json.loads(rows[0][0])] if rows else []
+
+    def outdated(self, target: Target) -> list[str]:
+        """Return the images that wait for people with other machine labels than those that were pushed."""
+        waiting = self._store.rows(
+            "SELECT t.sha256, t.content FROM studio_tasks t JOIN images i ON i.sha256 = t.sha256 "
+            "WHERE t.target_id = ? AND t.state = 'sent' AND i.state = 'pushed' ORDER BY t.rowid",
+            target.id,
+        )
+        changed = []
+        for start in range(0, len(waiting), _IMAGES_PER_QUERY):
+            some = dict(waiting[start : start + _IMAGES_PER_QUERY])
+            labels: dict[str, list[str]] = {sha256: [] for sha256 in some}
+            for sha256, name in self._store.rows(
+                "SELECT sha256, id FROM annotations WHERE source IN ('teacher', 'student') AND sha256 IN "
+                f"({', '.join('?' * len(some))}) ORDER BY rowid",
+                *some,
+            ):
+                labels[sha256].append(name)
+            changed += [sha256 for sha256, content in some.items() if _hash(labels[sha256]) != content]
+        return changed
 
     def intend(self, target: Target, tasks: Sequence[tuple[Task, Sequence[Annotation]]]) -> None:
         """Note what is about to be sent, one chunk in one transaction; a task of the same image is replaced."""
@@ -202,6 +229,11 @@ class StudioLedger:
         """Note that the server has these images, by sha256, and that they wait for people now."""
         with self._store.transaction() as db:
             for sha256, task_id in task_ids.items():
+                # A server that was set back to a backup gives numbers a second time; the earlier task is gone.
+                db.execute(
+                    "UPDATE studio_tasks SET task_id = -rowid WHERE target_id = ? AND task_id = ? AND sha256 <> ?",
+                    (target.id, task_id, sha256),
+                )
                 db.execute(
                     "UPDATE studio_tasks SET state = 'sent', task_id = ? WHERE target_id = ? AND sha256 = ?",
                     (task_id, target.id, sha256),
@@ -263,6 +295,10 @@ class StudioLedger:
         """Return the images about which something was decided, each with its note."""
         return dict(self._store.rows("SELECT sha256, note FROM decisions WHERE decision = ? ORDER BY rowid", decision))
 
+    def decision_names(self) -> tuple[str, ...]:
+        """Return every decision that was noted about any image."""
+        return tuple(name for (name,) in self._store.rows("SELECT DISTINCT decision FROM decisions ORDER BY 1"))
+
     def decide(self, sha256: str, decision: str, note: str = "") -> None:
         """Note a decision about an image; the same one again changes its note."""
         with self._store.transaction() as db:
@@ -290,6 +326,10 @@ class StudioLedger:
             write_review(db, verdict.sha256, verdict.annotations, verdict.state)
         elif had_spoken:  # a review that came from elsewhere stands
             withdraw_review(db, verdict.sha256)
+
+
+def _hash(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def _annotation(entry: dict[str, Any]) -> Annotation:

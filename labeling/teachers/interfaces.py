@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -69,4 +69,18 @@ class Segmenter(Protocol):
 
     def segment(self, images: Sequence[RgbImage], boxes_xyxy: Sequence[npt.NDArray[np.float32]]) -> list[Segmented]:
         """Return one result per image, in order; an image without boxes costs nothing and gets no masks."""
+        ...
+
+
+class EmbeddingSegmenter(Segmenter, Protocol):
+    """A segmenter whose look at the image can be kept while boxes change."""
+
+    def embed(self, image: RgbImage) -> Any:
+        """Return what the image encoder makes of one image."""
+        ...
+
+    def segment_embedded(
+        self, embedding: Any, boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...]
+    ) -> Segmented:
+        """Return the masks of the boxes, the same as ``segment`` gives for the image."""
         ...

@@ -53,6 +53,20 @@ class Sam2Segmenter:
                 results[row] = self._decode(one, boxes_xyxy[row], images[row].shape[:2])
         return results
 
+    def embed(self, image: RgbImage) -> list[torch.Tensor]:
+        """Return the levels of the image encoder, each with a batch of one."""
+        with torch.inference_mode():
+            return self._encode([image])
+
+    def segment_embedded(
+        self, embedding: list[torch.Tensor], boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...]
+    ) -> Segmented:
+        """Return one mask per box of the image that ``embed`` has seen."""
+        if not len(boxes_xyxy):
+            return Segmented((), np.zeros(0, dtype=np.float32))
+        with torch.inference_mode():
+            return self._decode(embedding, boxes_xyxy, size_hw)
+
     def _encode(self, images: Sequence[RgbImage]) -> list[torch.Tensor]:
         inputs = self._image_processor(
             images=list(images), input_data_format="channels_last", device=self._device, return_tensors="pt"

@@ -1,0 +1,199 @@
+"""In which order people should see images: where the teacher doubts and what is unlike the rest, first; some by lot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.errors import InputError
+from ..core.store import Store
+
+Vectors = npt.NDArray[np.float32]
+
+AUDIT_SHARE = 0.1
+
+_BLOCK = 1024
+"""So many images are put in order against each other; over the rest only the doubt decides."""
+
+_COMPARED = 8192
+"""A block keeps away from at most so many images before it."""
+
+_DIMENSIONS = 64
+"""Features are projected to so few numbers; distances change by about a tenth (Johnson and Lindenstrauss, 1984)."""
+
+_NOTHING_FOUND = 0.5
+"""Doubt about an image without any object: right or a miss, nobody knows."""
+
+_PER_DROP = 0.05
+"""Doubt that each box adds whose score was too low to be kept."""
+
+_VALUES_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One image in the queue; ``drawn`` says that it came by lot, and so speaks for all images alike."""
+
+    sha256: str
+    drawn: bool
+
+
+def order(store: Store, candidates: Sequence[str], *, audit_share: float = AUDIT_SHARE, seed: int = 0) -> list[Queued]:
+    """Return every candidate once, the most useful first; the same store and seed give the same order.
+
+    The lot takes its share without looking at the labels, and is spread evenly over the queue, so that any first part
+    of the queue holds about the same share. All others come by doubt and by distance to what comes before them.
+
+    Args:
+        store: labels.db.
+        candidates: sha256 of images, in any order.
+        audit_share: share of the images that the lot takes, in [0, 1].
+        seed: another one draws other lots.
+
+    Raises:
+        InputError: the share is out of range.
+    """
+    if not 0 <= audit_share <= 1:
+        raise InputError(f"the audit share is {audit_share}: expected a number from 0 to 1, such as 0.1")
+    by_lot = sorted(set(candidates), key=lambda sha256: lot(sha256, f"audit {seed}"))
+    drawn = by_lot[: round(audit_share * len(by_lot))]
+    rest = by_lot[len(drawn) :]
+    doubts = doubt(store, rest)
+    useful = _spread(sorted(rest, key=lambda sha256: (-doubts[sha256], sha256)), doubts, store)
+    return _mixed([Queued(sha256, True) for sha256 in drawn], [Queued(sha256, False) for sha256 in useful])
+
+
+def lot(sha256: str, purpose: str) -> float:
+    """Return a number in [0, 1) that an image always draws for the same purpose."""
+    return int(hashlib.sha256(f"{purpose} {sha256}".encode()).hexdigest()[:13], 16) / 16**13
+
+
+def doubt(store: Store, images: Sequence[str]) -> dict[str, float]:
+    """Return how likely it is that people have to correct an image, in [0, 1], from the scores of its boxes.
+
+    A box at the threshold is worth 1, one of score 1 nothing, by the square; several doubtful boxes add up as
+    independent chances do.
+    """
+    thresholds = _thresholds(store)
+    trusted = dict.fromkeys(images, 1.0)
+    seen: set[str] = set()
+    sql = "SELECT sha256, class_name, score FROM annotations WHERE source IN ('teacher', 'student') AND sha256 IN ({})"
+    for sha256, class_name, score in _of_images(store, sql, images):
+        threshold = min(thresholds.get(class_name, 0.0), 0.99)
+        margin = 0.5 if score is None else (score - threshold) / (1 - threshold)
+        trusted[sha256] *= 1 - (1 - min(max(margin, 0.0), 1.0)) ** 2
+        seen.add(sha256)
+    for sha256 in trusted.keys() - seen:
+        trusted[sha256] = 1 - _NOTHING_FOUND
+    for sha256, count in _of_images(
+        store, "SELECT sha256, sum(n) FROM drops WHERE reason = 'score' AND sha256 IN ({}) GROUP BY sha256", images
+    ):
+        trusted[sha256] *= (1 - _PER_DROP) ** min(count, 10)
+    return {sha256: 1 - share for sha256, share in trusted.items()}
+
+
+def _thresholds(store: Store) -> dict[str, float]:
+    """Return the lowest score that the last run kept, by class."""
+    own = {name: score for name, score in store.rows("SELECT name, threshold FROM classes") if score is not None}
+    for run in reversed(store.runs()):
+        names, values = run.settings.get("classes"), run.settings.get("scores")
+        if run.verb == "label" and isinstance(names, list) and isinstance(values, list):
+            return own | {str(name): float(value) for name, value in zip(names, values, strict=False)}
+    return own
+
+
+def _spread(images: Sequence[str], doubts: Mapping[str, float], store: Store) -> list[str]:
+    """Put images that come by doubt into an order in which each is also far from those before it.
+
+    Greedy: the next image has the most of doubt plus distance to the nearest one before (farthest-first traversal,
+    Gonzalez, 1985), within blocks of like doubt.
+    """
+    vectors = _features(store, images)
+    if vectors is None:
+        return list(images)
+    taken: list[int] = []
+    for start in range(0, len(images), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(images)))
+        before = vectors[np.array(taken[-_COMPARED:], dtype=np.intp)]
+        worth = np.array([doubts[image] for image in images[start : start + _BLOCK]], dtype=np.float32)
+        taken += rows[_farthest(vectors[rows], worth, before)].tolist()
+    return [images[row] for row in taken]
+
+
+def _farthest(vectors: Vectors, worth: Vectors, before: Vectors) -> list[int]:
+    """Return the rows of (n, d) unit vectors in greedy order; distances are 0 to 1, of opposite vectors 1."""
+    nearest: Vectors = np.ones(len(vectors), dtype=np.float32)
+    if len(before):
+        nearest = _distance((vectors @ before.T).max(axis=1))
+    # A vector of zeros stands for an image without features: it is neither near nor far.
+    unknown = np.asarray(~vectors.any(axis=1))
+    nearest[unknown] = 0.5
+    picked: list[int] = []
+    left = np.ones(len(vectors), dtype=bool)
+    for _ in range(len(vectors)):
+        row = int(np.where(left, worth + nearest, -1.0).argmax())
+        picked.append(row)
+        left[row] = False
+        if not unknown[row]:
+            nearest[~unknown] = np.minimum(nearest, _distance(vectors @ vectors[row]))[~unknown]
+    return picked
+
+
+def _distance(cosines: Vectors) -> Vectors:
+    return np.asarray(np.sqrt(np.clip((1 - cosines) / 2, 0, 1)), dtype=np.float32)
+
+
+def _features(store: Store, images: Sequence[str]) -> Vectors | None:
+    """Return the features of images as unit vectors around their mean, (n, d); zeros where an image has none.
+
+    Only those of the encoder that most images have; None where no image has any.
+    """
+    sql = "SELECT sha256, model, dim, data FROM features WHERE annotation_id IS NULL AND sha256 IN ({})"
+    kinds = Counter(
+        (model, dim) for _, model, dim in _of_images(store, sql.replace(", data", ""), images)
+    ).most_common()
+    if not kinds:
+        return None
+    kind = min(kinds, key=lambda entry: (-entry[1], entry[0]))[0]
+    found: dict[str, Vectors] = {}
+    few = _projection(kind[1])
+    for sha256, model, dim, data in _of_images(store, sql, images):
+        if (model, dim) == kind:
+            vector = np.nan_to_num(np.frombuffer(data, dtype="<f2").astype(np.float32), posinf=0, neginf=0)
+            unit = vector / np.float32(max(float(np.linalg.norm(vector)), 1e-9))
+            found[sha256] = np.asarray(unit @ few, dtype=np.float32)
+    # What all images share says nothing about how they differ.
+    centre = np.mean(list(found.values()), axis=0)
+    vectors = np.zeros((len(images), few.shape[1]), dtype=np.float32)
+    for row, sha256 in enumerate(images):
+        if sha256 in found:
+            vectors[row] = found[sha256] - centre
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-9), dtype=np.float32)
+
+
+def _projection(dim: int) -> Vectors:
+    if dim <= _DIMENSIONS:
+        return np.eye(dim, dtype=np.float32)
+    random = np.random.default_rng(dim)
+    return np.asarray(random.standard_normal((dim, _DIMENSIONS)) / np.sqrt(_DIMENSIONS), dtype=np.float32)
+
+
+def _mixed(drawn: Sequence[Queued], useful: Sequence[Queued]) -> list[Queued]:
+    """Spread the drawn ones evenly among the others."""
+    total = len(drawn) + len(useful)
+    places = {(2 * number + 1) * total // (2 * len(drawn)) for number in range(len(drawn))}
+    lots, others = iter(drawn), iter(useful)
+    return [next(lots if place in places else others) for place in range(total)]
+
+
+def _of_images(store: Store, sql: str, images: Sequence[str]) -> Iterator[Any]:
+    for start in range(0, len(images), _VALUES_PER_QUERY):
+        some = images[start : start + _VALUES_PER_QUERY]
+        yield from store.rows(sql.format(", ".join("?" * len(some))), *some)

@@ -1,0 +1,143 @@
+"""Which images a hand-over is about: new, changed since, to be looked at again, or left as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from ..core.errors import InputError
+from ..core.records import REVIEWED_STATES, Annotation, ImageState
+from ..core.store import Store
+from ..core.store_studio import StudioLedger, Target
+from ..core.strict import did_you_mean
+
+Kind = Literal["class", "state", "decision"]
+
+_WAITING: frozenset[str] = frozenset({"prelabelled", "pushed"})
+_STATES = tuple(state for state in get_args(ImageState) if state != "quarantined")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One ``--only``: images with an object of a class, in a state, or about which something was decided."""
+
+    kind: Kind
+    value: str
+
+
+@dataclass(slots=True)
+class Selection:
+    """What a push is about, by sha256.
+
+    Attributes:
+        new: have no task yet.
+        changed: have a task, and other machine labels since.
+        asked: have a task that people shall look at again, and what to tell them.
+        unchanged: how many have a task and nothing new to send.
+        withdrawn: how many are left out since people deleted their task.
+    """
+
+    new: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    asked: dict[str, str] = field(default_factory=dict)
+    unchanged: int = 0
+    withdrawn: int = 0
+
+
+def conditions(texts: Sequence[str], store: Store) -> tuple[Condition, ...]:
+    """Read what was given as ``--only``.
+
+    Raises:
+        InputError: not of the form KIND:VALUE, or a class, state or decision that no image can have.
+    """
+    return tuple(_condition(text, store) for text in texts)
+
+
+def select(store: Store, target: Target | None, only: Sequence[Condition] = (), *, again: bool = False) -> Selection:
+    """Sort the images that have a file and meet every condition.
+
+    Without a state or decision among the conditions, images are new only while they wait for people.
+
+    Args:
+        store: labels.db.
+        target: None where nothing was ever pushed.
+        only: see ``conditions``.
+        again: what people deleted counts as new.
+    """
+    ledger = StudioLedger(store)
+    rows = {task.sha256: task for task in ledger.tasks(target)} if target is not None else {}
+    changed = set(ledger.outdated(target)) if target is not None else set()
+    states: dict[str, str] = dict(
+        store.rows("SELECT sha256, state FROM v_images WHERE sha256 IS NOT NULL AND state <> 'quarantined'")
+    )
+    matching, notes = _matching(store, states, only)
+    any_state = any(condition.kind in ("state", "decision") for condition in only)
+    chosen = Selection()
+    for sha256 in matching:
+        task = rows.get(sha256)
+        if task is not None and task.state == "sent":
+            if sha256 in notes:
+                chosen.asked[sha256] = notes[sha256]
+            if sha256 in changed:
+                chosen.changed.append(sha256)
+            else:
+                chosen.unchanged += 1
+        elif not any_state and states[sha256] not in _WAITING:
+            continue
+        elif task is not None and task.state == "withdrawn" and not again:
+            chosen.withdrawn += 1
+        else:
+            chosen.new.append(sha256)
+    return chosen
+
+
+def notes_of(store: Store, only: Sequence[Condition]) -> dict[str, str]:
+    """Return what to tell people about images that were decided about: the note, or else the decision."""
+    ledger = StudioLedger(store)
+    return {
+        sha256: note or condition.value
+        for condition in only
+        if condition.kind == "decision"
+        for sha256, note in ledger.decisions(condition.value).items()
+    }
+
+
+def labels_to_push(store: Store, sha256: str, state: ImageState) -> list[Annotation]:
+    """Return the labels that people are shown: their own where they have reviewed the image, else the machine's."""
+    return store.annotations_of(sha256, "human" if state in ("reviewed", "reviewed-empty") else "machine")
+
+
+def _matching(store: Store, states: dict[str, str], only: Sequence[Condition]) -> tuple[list[str], dict[str, str]]:
+    notes = notes_of(store, only)
+    matching = set(states)
+    for condition in only:
+        if condition.kind == "class":
+            matching &= _with_class(store, condition.value)
+        elif condition.kind == "state":
+            matching &= {sha256 for sha256, state in states.items() if state == condition.value}
+        else:
+            matching &= StudioLedger(store).decisions(condition.value).keys()
+    return sorted(matching), notes
+
+
+def _with_class(store: Store, class_name: str) -> set[str]:
+    reviewed = ", ".join(f"'{state}'" for state in REVIEWED_STATES if state != "skipped")
+    rows = store.rows(
+        "SELECT DISTINCT a.sha256 FROM annotations a JOIN images i ON i.sha256 = a.sha256 WHERE a.class_name = ? "
+        f"AND (a.source IN ('human', 'imported')) = (i.state IN ({reviewed}))",
+        class_name,
+    )
+    return {sha256 for (sha256,) in rows}
+
+
+def _condition(text: str, store: Store) -> Condition:
+    kind, colon, value = (part.strip() for part in text.partition(":"))
+    if not colon or not value or kind not in get_args(Kind):
+        raise InputError(f"--only {text!r}: expected class:NAME, state:STATE or decision:NAME")
+    known = {"class": store.class_names, "state": lambda: _STATES, "decision": StudioLedger(store).decision_names}
+    names = tuple(known[kind]())
+    if value not in names:
+        near = did_you_mean(value, names) or f"; there is no {kind} yet"
+        raise InputError(f"--only {text!r}: no image can have the {kind} {value!r}{near}")
+    return Condition(kind, value)  # type: ignore[arg-type]

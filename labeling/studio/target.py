@@ -1,0 +1,195 @@
+"""The project in Label Studio that labels go to: found again, or made; never mistaken for another one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from ..core.errors import ServerError, StateError
+from ..core.store import Store
+from ..core.store_studio import Media, StudioLedger, Target
+from ..project import Project
+from .copies import make_images_folder
+from .target_config import bring_up_to_date, new_config
+
+if TYPE_CHECKING:
+    from .client import StudioClient
+
+_IDENTITY = "studio identity"
+_DESCRIPTION = "Labels of a machine, to be corrected. By the next line labelstill knows its project again."
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SHORTEST_TITLE, _LONGEST_TITLE = 3, 50  # of Label Studio
+
+_SETTINGS = {
+    "show_skip_button": True,
+    "enable_empty_annotation": True,
+    # People begin with the prediction, see all of it at once, and get the tasks in the order in which they were pushed.
+    "show_collab_predictions": True,
+    "reveal_preannotations_interactively": False,
+    "evaluate_predictions_automatically": False,
+    "sampling": "Sequential sampling",
+}
+
+
+class Found(NamedTuple):
+    """A project that is there: as the server describes it, and as the ledger knows it, if it does."""
+
+    there: Mapping[str, Any]
+    target: Target | None
+
+    @property
+    def project_id(self) -> int:
+        """Its number."""
+        return int(self.there["id"])
+
+
+def open_target(
+    project: Project,
+    store: Store,
+    client: StudioClient,
+    *,
+    local: bool,
+    upload: bool = False,
+    update_config: bool = False,
+    new_project: bool = False,
+) -> Target:
+    """Return the project to push to, made where there is none, its configuration and storage in order.
+
+    Args:
+        project: gives the title and the classes.
+        store: labels.db, locked for writing.
+        client: of the server.
+        local: it is the project's own server, which may answer at another port than the last time.
+        upload: send pictures instead of serving them from the project folder; later calls stay with it.
+        update_config: put right what people have changed in the configuration and that labels need.
+        new_project: make another project, whatever is there.
+
+    Raises:
+        StateError: the project is gone or became another one, its configuration does not fit, or the server cannot
+            serve the pictures; the message says what to do.
+        ServerError: the server did not answer, or refused.
+        InputError: there are no classes yet, or a folder cannot be made.
+    """
+    ledger = StudioLedger(store)
+    found = None if new_project else look_up(store, client, local=local)
+    if found is None:
+        media: Media = "upload" if upload else "local"
+        there, config = _create(project, client, _identity(store))
+        target = ledger.save_target(client.url, int(there["id"]), config=config, media=media)
+    else:
+        before = None if found.target is None else _moved(ledger, found.target, client.url)
+        media = "upload" if upload or (before is not None and before.media == "upload") else "local"
+        config = bring_up_to_date(project, store, client, found.there, before, update=update_config)
+        target = ledger.save_target(client.url, found.project_id, config=config, media=media)
+    if media == "local":
+        _ensure_storage(project, client, target, local=local)
+    return target
+
+
+def find_target(store: Store, client: StudioClient, *, local: bool) -> Target:
+    """Return the project that was pushed to, for those who read what people said there; nothing is made.
+
+    Raises:
+        StateError: nothing was pushed yet, or the project is gone or became another one.
+        ServerError: the server did not answer, or refused.
+    """
+    found = look_up(store, client, local=local)
+    if found is None or found.target is None:
+        raise StateError(f"{store.path}: nothing was pushed to {client.url} yet: labelstill push")
+    return _moved(StudioLedger(store), found.target, client.url)
+
+
+def look_up(store: Store, client: StudioClient, *, local: bool) -> Found | None:
+    """Return the project of this labels.db on this server, None where there is none; nothing is written anywhere.
+
+    Raises:
+        StateError: the ledger knows a project that is gone or became another one.
+        ServerError: the server did not answer, or refused.
+    """
+    mark = _mark(store.recall(_IDENTITY))
+    targets = StudioLedger(store).targets()
+    here = [target for target in targets if target.url == client.url]
+    if here:
+        newest = here[-1]
+        there = client.project(newest.project_id)
+        name = f"project {newest.project_id} on {client.url}"
+        if there is None:
+            raise StateError(f"{name}: is gone: to start over in another one, labelstill push --new-project")
+        if not _carries(there, mark):
+            raise StateError(
+                f"{name}: expected the line {mark!r} in its description, which tells that it is the project of "
+                f"{store.path}: put the line back, or labelstill push --new-project"
+            )
+        return Found(there, newest)
+    homes = {target.url for target in targets if urlsplit(target.url).hostname in _LOOPBACK}
+    if local and len(homes) == 1:
+        (home,) = homes
+        newest = next(target for target in reversed(targets) if target.url == home)
+        there = client.project(newest.project_id)
+        if there is not None and _carries(there, mark):
+            return Found(there, newest)
+    marked = [there for there in client.projects() if _carries(there, mark)]
+    return Found(max(marked, key=lambda there: int(there["id"])), None) if marked else None
+
+
+def _identity(store: Store) -> str:
+    known = store.recall(_IDENTITY)
+    if known is None:
+        known = uuid.uuid4().hex
+        store.remember(_IDENTITY, known)
+    return known
+
+
+def _mark(identity: str | None) -> str:
+    """Return the line of a description by which the project of a labels.db is known again; "" without identity."""
+    return f"labelstill {identity}" if identity else ""
+
+
+def _carries(there: Mapping[str, Any], mark: str) -> bool:
+    return bool(mark) and mark in str(there.get("description") or "").splitlines()
+
+
+def _moved(ledger: StudioLedger, target: Target, url: str) -> Target:
+    """Note where the server of a target answers now; its other projects have moved with it."""
+    if target.url == url:
+        return target
+    moved = [ledger.move_target(one, url) for one in ledger.targets() if one.url == target.url]
+    return next(one for one in moved if one.id == target.id)
+
+
+def _create(project: Project, client: StudioClient, identity: str) -> tuple[Mapping[str, Any], str]:
+    config, words = new_config(project)
+    there = client.create_project(
+        title=_title(project.config.name),
+        description=f"{_DESCRIPTION}\n{_mark(identity)}",
+        label_config=config,
+        expert_instruction=words,
+        show_instruction=bool(words),
+        **_SETTINGS,
+    )
+    return there, config
+
+
+def _title(name: str) -> str:
+    title = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+    return (title if len(title) >= _SHORTEST_TITLE else f"{title} labels".strip())[:_LONGEST_TITLE].rstrip()
+
+
+def _ensure_storage(project: Project, client: StudioClient, target: Target, *, local: bool) -> None:
+    """Let the server hand out the copies, once."""
+    folder = make_images_folder(project)
+    known = client.local_storages(target.project_id)
+    # Another server may see the folder under another path, as in a container; what people have set up there counts.
+    if any(storage.get("path") == str(folder) or not local for storage in known):
+        return
+    try:
+        client.create_local_storage(target.project_id, str(folder), "labelstill")
+    except ServerError as error:
+        if local:
+            raise
+        raise StateError(
+            f"{target.url}: cannot serve pictures from {folder} ({error}): labelstill push --upload, or let it see "
+            f"that folder below its document root and add it to project {target.project_id} as a local storage"
+        ) from error
