@@ -23,14 +23,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "label": ("labeling.commands.label:run", "Label photos from text prompts; continues a stopped run."),
     "status": ("labeling.commands.status:run", "Show what the project holds: images per state, objects per class."),
     "report": ("labeling.commands.report:run", "Write one HTML file with pictures, counts and doubts."),
+    "studio": ("labeling.commands.studio:run", "Start, stop or look at a local Label Studio for this project."),
     "push": ("labeling.commands.push:run", "Send labels to Label Studio for people to correct; never twice."),
     "pull": ("labeling.commands.pull:run", "Bring back what people corrected; nothing unreviewed counts as reviewed."),
     "audit": (
         "labeling.commands.audit:run",
         "How right the teacher was, and how people worked, from their corrections.",
     ),
+    "agreement": ("labeling.commands.agreement:run", "How far people agree who labelled the same photos."),
     "convert": ("labeling.commands.convert:run", "Write the labels as COCO or YOLO."),
-    "studio": ("labeling.commands.studio:run", "Start, stop or look at a local Label Studio for this project."),
+    "assist": ("labeling.commands.assist:run", "Serve the teacher to Label Studio, for labels on demand."),
     "doctor": ("labeling.commands.doctor:run", "Check this machine; says what to type where a part is missing."),
     "demo": ("labeling.commands.demo:run", "Render demo photos and label them offline, end to end."),
 }

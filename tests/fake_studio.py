@@ -70,6 +70,8 @@ class FakeStudio:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.faults = list(faults)
+        for fault in self.faults:
+            fault.seen = 0
         self.records = Records(files_root)
         self.requests: list[Request] = []
         self.revoked = False
@@ -183,7 +185,7 @@ class FakeStudio:
             if fault is None or fault.commits:
                 reply = self._answer(call)
             elif fault.commits_after:
-                self._late.append((len(self.requests) + fault.commits_after, call))
+                self._late.append((len(self.requests) + 1 + fault.commits_after, call))
             if fault and fault.status is not None:
                 reply = Reply(fault.status, fault.body, fault.headers)
             if fault and fault.cut in ("before", "down"):

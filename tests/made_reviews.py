@@ -11,7 +11,7 @@ from labeling.core.records import Annotation, ImageState, Provenance
 from labeling.core.store import FileStamp, ImageOutcome, Store
 from labeling.core.store_studio import Answer, StudioLedger, Task, Verdict, content_hash
 from labeling.studio import convert
-from labeling.studio.compare import annotations, compare
+from labeling.studio.compare import compare, to_annotations
 from tests import made_stores as made
 from tests.made_stores import Box
 
@@ -95,7 +95,7 @@ class Desk:
         who = (by, time, time, seconds, name not in self.blind)
         answer = Answer(kind, self._answers, 1 + list(self.pushed).index(name), sha256, *who, result)
         found, _ = convert.read(result, self.size_wh)
-        said = tuple(annotations(compare(self.pushed[name], found, self.size_wh), sha256, by))
+        said = tuple(to_annotations(compare(self.pushed[name], found, self.size_wh), sha256, by))
         state: ImageState = "reviewed" if said else "reviewed-empty"
         state = {"submitted": state, "skipped": "skipped", "draft": "pushed"}[kind] if not attention else "pushed"
         said = said if state == "reviewed" else ()

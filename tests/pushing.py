@@ -29,8 +29,9 @@ class World:
     """A project of photos 0 … n-1, each with a box and a pallet, and the server that people use.
 
     Attributes:
-        waits: how long the push has waited, each time.
-        on_wait: called with the number of the wait; true asks the push to stop.
+        now: time in seconds, which only waiting moves.
+        waits: how long the push and its client have waited, each time.
+        on_wait: called with the number of the wait, 0 where the push only asks; true asks it to stop.
     """
 
     def __init__(self, folder: Path, studio: FakeStudio, photos: int = 3) -> None:
@@ -41,6 +42,7 @@ class World:
         studio.records.files_root = self.root / "studio" / "files"
         with project.open_store(create=True) as store:
             made_stores.write(store, CLASSES, [self.outcome(number) for number in range(photos)])
+        self.now = 0.0
         self.waits: list[float] = []
         self.on_wait: Callable[[int], object] = lambda number: None
 
@@ -65,7 +67,8 @@ class World:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[StudioClient]:
-        with StudioClient(self.studio.url, self.studio.token) as client:
+        clock = {"clock": lambda: self.now, "sleep": self.pause}
+        with StudioClient(self.studio.url, self.studio.token, **clock) as client:  # type: ignore[arg-type]
             yield client
 
     def push(self, **wishes: Any) -> Pushed:
@@ -76,10 +79,11 @@ class World:
             return push(store, client, target, media, Wishes(**wishes), pause=self.pause)
 
     def pause(self, seconds: float) -> bool:
-        if seconds:
-            self.waits.append(seconds)
-            return bool(self.on_wait(len(self.waits)))
-        return bool(self.on_wait(0))
+        if not seconds:
+            return bool(self.on_wait(0))
+        self.now += seconds
+        self.waits.append(seconds)
+        return bool(self.on_wait(len(self.waits)))
 
     # What came of it
 

@@ -35,13 +35,15 @@ def test_defaults_of_a_file_with_a_name_only(tmp_path: Path) -> None:
 def test_every_setting_is_read(tmp_path: Path) -> None:
     text = """
 name: x
-classes: [a, {name: b, prompts: [p, q], threshold: 0, guide: g}]
+classes: [a, {name: b, prompts: [p, q], threshold: 0, guide: g, aliases: [old b, B2]}]
 teacher: {detector: bundled, segmenter: none, score: 0.2, device: cpu, batch: 4}
 images: {max_pixels: 10, background: black, accept_truncated: true, follow_links: true}
 filters: {nms_iou: 1, class_agnostic_nms: true, min_area_px: 0, full_image_share: 0.5}
 """
     config = load_config(written(tmp_path, text))
-    assert config.ontology == Ontology((OntologyClass("a", ("a",)), OntologyClass("b", ("p", "q"), 0.0, "g")))
+    assert config.ontology == Ontology(
+        (OntologyClass("a", ("a",)), OntologyClass("b", ("p", "q"), 0.0, "g", ("old b", "B2")))
+    )
     assert config.teacher.batch == 4
     assert config.images.accept_truncated
     assert config.filters.nms_iou == 1.0
@@ -166,6 +168,25 @@ def test_saving_odd_names_reads_back(tmp_path: Path, before: str) -> None:
     assert load_config(path).ontology == ODD_CLASSES
 
 
+def test_saving_keeps_aliases_and_adds_new_ones(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: x\nclasses:\n  - name: a\n    aliases: [old]  # remark\n  - b\n")
+    save_classes(path, parse_classes("a, b: q"))
+    assert "aliases: [old]  # remark" in path.read_text(encoding="utf-8")
+    classes = (OntologyClass("a", ("a",), aliases=("old",)), OntologyClass("b", ("q",), aliases=("was b",)))
+    save_classes(path, Ontology(classes))
+    config = load_config(path)
+    assert config.ontology == Ontology(classes)
+    assert "aliases: [old]  # remark" in path.read_text(encoding="utf-8")
+
+
+def test_an_alias_that_is_taken_is_named_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: x\nclasses:\n  - a\n  - name: b\n    aliases:\n      - A\n")
+    with pytest.raises(
+        InputError, match=r"6: classes\[1\].aliases\[0\]: alias 'A' of class 'b' already stands for class 'a'"
+    ):
+        load_config(path)
+
+
 def test_saving_the_same_classes_does_not_touch_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "name:   x\nclasses:   [a,   b]\n")
     before = path.stat().st_mtime_ns, path.stat().st_ino
@@ -196,11 +217,14 @@ def test_schema_accepts_what_the_reader_accepts_and_refuses_what_it_refuses() ->
     validator.check_schema(schema)
     yaml = YAML(typ="safe")
     validator.validate(yaml.load(template("x", ODD_CLASSES)))
-    validator.validate({"name": "x", "classes": ["a", {"name": "b", "prompts": ["p"]}], "teacher": {"batch": 3}})
+    validator.validate(
+        {"name": "x", "classes": ["a", {"name": "b", "prompts": ["p"], "aliases": ["c"]}], "teacher": {"batch": 3}}
+    )
     for wrong in (
         {"nmae": "x"},
         {"name": "x", "teacher": {"batch": "many"}},
         {"name": "x", "classes": [{"nam": "a"}]},
+        {"name": "x", "classes": [{"name": "a", "aliases": "b"}]},
         {"name": "x", "filters": {"nms_iou": 2}},
     ):
         assert not validator.is_valid(wrong)

@@ -115,7 +115,10 @@ def test_names_and_aliases_are_unique(aliases: list[tuple[str, ...]], said: str)
 
 
 def test_aliases_leave_the_hash_and_stay_when_the_ontology_is_extended() -> None:
-    plain, named = parse_classes("a, b"), Ontology((OntologyClass("a", ("a",), aliases=("x",)), *parse_classes("b").classes))
+    plain, named = (
+        parse_classes("a, b"),
+        Ontology((OntologyClass("a", ("a",), aliases=("x",)), *parse_classes("b").classes)),
+    )
     assert named.hash == plain.hash
     assert named.extended_with(plain) == named
 

@@ -47,7 +47,7 @@ def small(desk: Desk) -> None:
     desk.push("a", [a1, a2, a3])
     desk.push("b", [b1, b2])
     desk.push("c", [], by_lot=True)
-    desk.push("d", [d1, d2], blind=True)
+    desk.push("d", [d1, d2], blind=True, by_lot=True)
     for name in "efgh":
         desk.push(name, [claim(name, 1, "box", (0, 0, 10, 10))])
     moved, relabelled = left(a2, box=(50, 50, 90, 80)), left(a3, class_name="box")

@@ -89,7 +89,7 @@ def test_a_person_drags_one_region_deletes_one_and_submits(
     pushed = said(capsys, "push", *here, "--upload", "--blind-share", "0")
     assert pushed["new"] == 1
 
-    page.goto(pushed["link"])
+    page.goto(pushed["first_link"])
     page.wait_for_selector(".konvajs-content canvas")
     for thing in THINGS:
         page.get_by_text(f"{thing.score:.2f}", exact=True).first.wait_for()
@@ -100,8 +100,9 @@ def test_a_person_drags_one_region_deletes_one_and_submits(
     page.keyboard.press("Backspace")
     page.get_by_text("0.40", exact=True).first.wait_for(state="detached")
     shot(page, "2 one dragged, one deleted")
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="Update").wait_for()
+    with page.expect_response(lambda answer: answer.request.method == "POST" and "/annotations" in answer.url) as sent:
+        page.get_by_role("button", name="Submit").click()
+    assert sent.value.status == 201
     shot(page, "3 submitted")
 
     pulled = said(capsys, "pull", *here)
@@ -126,10 +127,11 @@ def test_a_person_drags_one_region_deletes_one_and_submits(
     # A hand is not exact, but the drag was about a tenth of the picture each way.
     assert after["box"].box_xyxy == pytest.approx((128.0, 96.0, 256.0, 192.0), abs=12)
     audited = said(capsys, "audit", *here)
-    assert {row["name"]: (row["kept"], row["moved"], row["deleted"]) for row in audited["classes"]} == {
-        "box": (0, 1, 0),
-        "pallet": (0, 0, 1),
-        "forklift": (1, 0, 0),
+    rows = audited["teacher"]["prelabelled"]["classes"]
+    assert {name: (row["kept"], row["moved"], row["deleted"], row["added"]) for name, row in rows.items()} == {
+        "box": (0, 1, 0, 0),
+        "pallet": (0, 0, 1, 0),
+        "forklift": (1, 0, 0, 0),
     }
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labeling.studio.convert import Drawn
 
 from labeling.core import masks
 from labeling.core.errors import InputError
 from labeling.core.store_studio import Answer, AnswerKind
-from labeling.studio.policy import Policy, agreed, counted, parse, with_own_ids
+from labeling.studio.convert import Drawn
+from labeling.studio.policy import Policy, agreed, counted, parse
 
 LATEST, CONSENSUS = Policy("latest"), Policy("consensus")
 Box = tuple[float, float, float, float]
@@ -162,12 +162,6 @@ def test_overlapping_objects_of_two_classes_find_their_own() -> None:
     kept, splits = agreed({"ann": both, "bob": both[::-1], "cid": both})
     assert splits == []
     assert sorted((one.region_id, one.class_name) for one in kept) == [("r", "rider"), ("s", "bike")]
-
-
-def test_ids_that_come_twice_get_a_number() -> None:
-    twice = [box_of("car", 10), box_of("car", 50), box_of("car", 70, region_id="r-2")]
-    assert [one.region_id for one in with_own_ids(twice)] == ["r", "r-2", "r-2-2"]
-    assert [one.box_xyxy for one in with_own_ids(twice)] == [one.box_xyxy for one in twice]
 
 
 PLACES = st.lists(st.tuples(st.sampled_from(["car", "dog"]), st.integers(0, 8)), max_size=5, unique_by=lambda p: p[1])

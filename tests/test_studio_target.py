@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,6 @@ def test_the_second_push_writes_nothing(project: Project, store: Store, client: 
 def test_every_name_makes_a_title_that_label_studio_takes(
     project: Project, store: Store, client: StudioClient, fake: FakeStudio, name: str, title: str
 ) -> None:
-    from dataclasses import replace
-
     renamed = replace(project, config=project.config.model_copy(update={"name": name}))
     target = open_target(renamed, store, client, local=True)
     assert fake.records.projects[target.project_id]["title"] == title
@@ -237,6 +236,18 @@ def test_a_new_class_is_added_and_what_people_are_told_too(
     assert after.config == row["label_config"]
     assert "every forklift, whole" in row["expert_instruction"]
     assert after.id == target.id
+
+
+def test_a_class_that_was_removed_from_the_settings_is_refused_before_anything_is_written(
+    project: Project, store: Store, client: StudioClient, fake: FakeStudio
+) -> None:
+    target = open_target(project, store, client, local=True)
+    assert store.class_names() == ("box", "pallet")
+    before = dict(fake.records.projects[target.project_id])
+    project.config_path.write_text(project.config_path.read_text().replace("  - pallet\n", ""))
+    with pytest.raises(StateError, match="expected class 'pallet' at place 2"):
+        open_target(Project.open(project.root), store, client, local=True, update_config=True)
+    assert fake.records.projects[target.project_id] == before
 
 
 def test_instructions_that_people_wrote_stay(

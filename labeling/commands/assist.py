@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -29,6 +30,7 @@ def run(
     trust_weights: Annotated[
         bool, typer.Option("--trust-weights", help="Allow weights that are pickled modules: they can run any code.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object once it is served.")] = False,
 ) -> None:
     """Serve the teacher of the last run to Label Studio, until Ctrl-C.
 
@@ -39,7 +41,7 @@ def run(
     opened = Project.open(project)
     found = connection(opened)
     with opened.open_store() as store, StudioClient(found.url, found.token) as client:
-        target = find_target(opened, store, client)
+        target = find_target(store, client, local=found.local)
         teacher = last_teacher(opened, store, trust_weights=trust_weights)
         gate = opened.config.images.model_dump(include={"max_pixels", "background", "accept_truncated"})
         assistant = Assistant(teacher, partial(_photo, store, client, gate))
@@ -49,11 +51,18 @@ def run(
             raise InputError(f"--port {port}: cannot be used: {error.strerror}; name another, or 0 for any") from error
         with contextlib.closing(backend.socket):
             client.connect_ml_backend(target.project_id, backend.url, "labelstill")
-            print(f"{teacher.model} answers at {backend.url} for project {target.project_id} on {target.url}")
-            print("in the editor, switch Auto-Annotation on; Ctrl-C ends it", flush=True)
+            facts = {"url": backend.url, "teacher": teacher.model, "studio": target.url, "project": target.project_id}
+            print(json.dumps(facts) if as_json else _served(facts), flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 backend.serve_forever()
     print("the teacher is no longer served", file=sys.stderr)
+
+
+def _served(facts: Mapping[str, Any]) -> str:
+    return (
+        f"{facts['teacher']} answers at {facts['url']} for project {facts['project']} on {facts['studio']}\n"
+        "in the editor, switch Auto-Annotation on; Ctrl-C ends it"
+    )
 
 
 def _photo(store: Store, client: StudioClient, gate: Mapping[str, Any], data: Mapping[str, Any]) -> LoadedImage:
@@ -66,5 +75,5 @@ def _photo(store: Store, client: StudioClient, gate: Mapping[str, Any], data: Ma
                 return loaded
     address = data.get(IMAGE_CONTROL)
     if not isinstance(address, str) or not address:
-        raise InputError(f"expected the picture's address in data.{IMAGE_CONTROL} of the task, got {type(address)}")
+        raise InputError(f"expected the picture's address in data.{IMAGE_CONTROL} of the task, there is none")
     return decode(client.fetch(address), **gate)

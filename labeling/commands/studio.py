@@ -72,7 +72,14 @@ def _up(project: Project, port: int | None) -> tuple[dict[str, Any], list[str]]:
 
 
 def _prepare(project: Project, server: Connection) -> None:
-    """Make sure that the server has this project and its image storage."""
+    """Make sure that the server has this project and its image storage, once there are classes to label."""
+    if project.config.ontology is None or not project.database_path.exists():
+        return
+    from ..studio.client import StudioClient
+    from ..studio.target import open_target
+
+    with project.lock(), project.open_store() as store, StudioClient(server.url, server.token) as client:
+        open_target(project, store, client, local=True)
 
 
 def _down(project: Project) -> tuple[dict[str, Any], list[str]]:

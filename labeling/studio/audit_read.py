@@ -14,7 +14,7 @@ from ..core.store_studio import Answer, StudioLedger, Task
 from .audit import Audit, Case, Look, Status, audit
 from .audit_teacher import MIN_IOU
 from .compare import Change, compare
-from .convert import Drawn, read
+from .convert import Drawn, Kind, read
 
 _MACHINES = ("teacher", "student")
 
@@ -55,16 +55,7 @@ def cases(store: Store, ontology: Ontology) -> Iterator[Case]:
                     waiting.setdefault(task.sha256, case)
                 continue
             told.add(task.sha256)
-            if status in ("reviewed", "skipped"):
-                pushed = ledger.pushed(target, task.sha256)
-                machines = all(annotation.provenance.source in _MACHINES for annotation in pushed)
-                case = replace(
-                    case,
-                    teacher=task.sha256 in labelled and machines,
-                    looks=tuple(_look(answer, pushed, case, ontology) for answer in answers if answer.kind != "draft"),
-                    truth=_truth(store, pushed, case) if status == "reviewed" else None,
-                )
-            yield case
+            yield _read(store, case, ledger.pushed(target, task.sha256), answers, ontology, task.sha256 in labelled)
     yield from (case for sha256, case in waiting.items() if sha256 not in told)
 
 
@@ -79,9 +70,36 @@ def _status(task: Task, answers: Sequence[Answer], state: ImageState | None) -> 
     return "draft" if kinds else "waiting"
 
 
-def _look(answer: Answer, pushed: Sequence[Annotation], case: Case, ontology: Ontology) -> Look:
+def _read(
+    store: Store,
+    case: Case,
+    pushed: Sequence[Annotation],
+    answers: Sequence[Answer],
+    ontology: Ontology,
+    labelled: bool,
+) -> Case:
+    """Return the case with what was said; drafts, and answers that could not be taken, say nothing."""
+    if case.status not in ("reviewed", "skipped"):
+        return case
+    truth = _truth(store, pushed, case) if case.status == "reviewed" else None
+    # The only answer is the one that stands; to tell its shapes from what was sent again would take much longer.
+    alone = truth if sum(answer.kind == "submitted" for answer in answers) == 1 else None
+    looks = [_look(answer, pushed, case, ontology, alone) for answer in answers if answer.kind != "draft"]
+    machines = all(annotation.provenance.source in _MACHINES for annotation in pushed)
+    return replace(case, teacher=labelled and machines, looks=tuple(looks), truth=truth)
+
+
+def _look(
+    answer: Answer,
+    pushed: Sequence[Annotation],
+    case: Case,
+    ontology: Ontology,
+    known: tuple[Change, ...] | None,
+) -> Look:
     if answer.kind == "skipped":
         return Look(answer.annotator, _seconds(answer), skipped=True)
+    if known is not None:
+        return Look(answer.annotator, _seconds(answer), changes=known)
     named = [
         replace(one, class_name=ontology.class_of(one.class_name) or one.class_name)
         for one in read(answer.result, case.size_wh)[0]
@@ -90,19 +108,21 @@ def _look(answer: Answer, pushed: Sequence[Annotation], case: Case, ontology: On
 
 
 def _truth(store: Store, pushed: Sequence[Annotation], case: Case) -> tuple[Change, ...]:
-    stand = [
-        Drawn(
-            region_id=annotation.provenance.parent_id or annotation.id,
-            class_name=annotation.class_name,
-            box_xyxy=annotation.box_xyxy,
-            rle=annotation.rle,
-            kind="rectangle" if annotation.rle is None else "brush",
-            corners=None,
-            origin=None,
-        )
-        for annotation in store.annotations_of(case.sha256, "human")
-    ]
-    return _changes(pushed, stand, case)
+    claims = {annotation.id: annotation for annotation in pushed}
+    untouched, touched = list[Change](), list[Drawn]()
+    for label in store.annotations_of(case.sha256, "human"):
+        claim = claims.get(label.provenance.parent_id or "")
+        kind: Kind = "rectangle" if label.rle is None else "brush"
+        identity = label.id if claim is None else claim.id
+        drawn = Drawn(identity, label.class_name, label.box_xyxy, label.rle, kind, None, None)
+        if claim is not None and (claim.box_xyxy, claim.rle) == (label.box_xyxy, label.rle):
+            same = claim.class_name == label.class_name
+            untouched.append(Change("kept" if same else "relabelled", claims.pop(claim.id), drawn, 1.0))
+        else:
+            touched.append(drawn)
+    if untouched:
+        return (*untouched, *compare(list(claims.values()), touched, case.size_wh))
+    return _changes(pushed, touched, case)
 
 
 def _changes(pushed: Sequence[Annotation], drawn: Sequence[Drawn], case: Case) -> tuple[Change, ...]:
@@ -112,7 +132,7 @@ def _changes(pushed: Sequence[Annotation], drawn: Sequence[Drawn], case: Case) -
     anew, they come from the overlap.
     """
     known = {annotation.id for annotation in pushed}
-    if case.blind or not any(one.region_id in known for one in drawn):
+    if not any(one.region_id in known for one in drawn):
         drawn = _paired(pushed, drawn)
     return tuple(compare(pushed, drawn, case.size_wh))
 

@@ -36,11 +36,12 @@ class LegacyToken(httpx.Auth):
     """40 hexadecimal digits that never change."""
 
     def __init__(self, token: str) -> None:
-        self._header = f"Token {token}"
+        self.secrets = {token}
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Send the token along."""
-        request.headers["Authorization"] = self._header
+        (token,) = self.secrets
+        request.headers["Authorization"] = f"Token {token}"
         yield request
 
 
@@ -58,6 +59,7 @@ class PersonalToken(httpx.Auth):
         self._exchange_url = f"{url}{_REFRESH}"
         self._token = token
         self._clock = clock
+        self.secrets = {token}
         self._access = ""
         self._good_until = float("-inf")
 
@@ -84,6 +86,7 @@ class PersonalToken(httpx.Auth):
             raise NotExchanged(reply)
         life_s = _life_s(access)
         self._access = access
+        self.secrets = {self._token, access}
         self._good_until = self._clock() + life_s - min(_EARLY_S, _EARLY_SHARE * life_s)
 
 
@@ -92,7 +95,7 @@ def is_exchange(request: httpx.Request) -> bool:
     return request.method == "POST" and request.url.path.endswith(_REFRESH)
 
 
-def authorisation(url: str, token: str, clock: Callable[[], float]) -> httpx.Auth:
+def authorisation(url: str, token: str, clock: Callable[[], float]) -> LegacyToken | PersonalToken:
     """Return what opens the server for a token of either kind.
 
     Raises:
@@ -112,6 +115,13 @@ def authorisation(url: str, token: str, clock: Callable[[], float]) -> httpx.Aut
         what = "an access token, which lives for minutes" if kind == "access" else "no token of Label Studio"
         raise InputError(f"the token for {url} is {what}: {WHERE_TOKENS_ARE}")
     return PersonalToken(url, token, clock)
+
+
+def hide(text: str, auth: LegacyToken | PersonalToken) -> str:
+    """Return a text of a server without the token, which it may repeat."""
+    for secret in auth.secrets:
+        text = text.replace(secret, "[token]")
+    return text
 
 
 def refusal(url: str, auth: httpx.Auth, *, exchanged: bool, detail: str) -> ServerError:

@@ -90,30 +90,33 @@ class Packer:
                 if parcel is not None:
                     yield parcel
 
-    def prediction(self, sha256: str, labels: Sequence[Annotation]) -> dict[str, Any] | None:
-        """Return the prediction that says these labels, None where they cannot be shown, which is told by name."""
-        name = name_of(self._store, sha256)
-        if sha256 not in self._sizes:
-            self._refuse(name, "the size of the photo is not known: run labelstill label again")
-            return None
-        made = prediction(labels, self._sizes[sha256])
-        found = problems(made, self._config)
-        if found:
-            self._refuse(name, "; ".join(found))
-            return None
-        return made
+    def prediction(self, sha256: str, labels: Sequence[Annotation], data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the prediction of a task that says these labels, None where it cannot be sent, which is told by name.
+
+        Args:
+            sha256: the image.
+            labels: of the image.
+            data: of the task.
+        """
+        found = ["its size is not known: run labelstill label again"]
+        if sha256 in self._sizes:
+            made = prediction(labels, self._sizes[sha256])
+            found = problems({"data": data, "predictions": [made]}, self._config)
+            if not found:
+                return made
+        self._refuse(name_of(self._store, sha256), "; ".join(found))
+        return None
 
     def _parcel(self, entry: Queued, address: str) -> Parcel | None:
         sha256 = entry.sha256
-        state = self._states[sha256]
-        labels = labels_to_push(self._store, sha256, state)
-        made = self.prediction(sha256, labels)
-        if made is None:
-            return None
-        name = name_of(self._store, sha256)
+        state, name = self._states[sha256], name_of(self._store, sha256)
         data = {IMAGE_CONTROL: address, KEY: sha256, NAME_KEY: name}
         if sha256 in self._notes:
             data[ASK_KEY] = self._notes[sha256]
+        labels = labels_to_push(self._store, sha256, state)
+        made = self.prediction(sha256, labels, data)
+        if made is None:
+            return None
         body: dict[str, Any] = {"data": data}
         # Only what a machine has looked at can tell what its labels do to people.
         waiting = state in ("prelabelled", "pushed") and sha256 in self._taught

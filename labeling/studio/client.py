@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from ..core.errors import ServerError
-from . import imports, replies, task_pages
+from ..formats.labelstudio import KEY
+from . import imports, picture_files, task_pages
 from .replies import InDoubt
-from .wire import Row, Shape, Wire, has, rows
+from .shapes import Row, Shape, has, rows
+from .wire import Wire
 
 __all__ = ["InDoubt", "StudioClient"]
 
 _FETCH_BYTES = 64 * 2**20
-_REDIRECTS = 5
 
+_VERSION = Shape(
+    "the version of a Label Studio", lambda said: has("release")(said) and isinstance(said["release"], str)
+)
 _PROJECT = Shape("a project", has("id", "label_config"))
 _PREDICTION = Shape("a prediction", has("id"))
 _TASK = Shape("a task", has("id", "data"))
@@ -78,7 +80,9 @@ class StudioClient:
 
     def version(self) -> str:
         """Return the server's release, such as "1.23.2". The token is not sent."""
-        shape = Shape("the version of a Label Studio", lambda said: has("release")(said) and isinstance(said["release"], str))
+        shape = Shape(
+            "the version of a Label Studio", lambda said: has("release")(said) and isinstance(said["release"], str)
+        )
         release: str = self._wire.json("GET", "/api/version", shape, open_to_all=True)["release"]
         return release
 
@@ -149,14 +153,16 @@ class StudioClient:
             keys: only tasks with one of these in data.labelstill_id; they are collected before the first one comes.
             drafts_only: only tasks that somebody has an unsubmitted draft of.
         """
+        if keys and updated_after is None and not drafts_only:
+            yield from task_pages.with_keys(self._wire, project_id, keys, after_id=after_id, full=full)
+            return
         conditions = [task_pages.after(after_id)]
-        if updated_after is not None:
-            conditions.append(task_pages.updated_after(updated_after))
-        if drafts_only:
-            conditions.append(task_pages.WITH_DRAFTS)
-        if keys:
-            return task_pages.with_keys(self._wire, project_id, keys, conditions, full=full)
-        return task_pages.paged(self._wire, project_id, conditions, full=full)
+        conditions += [task_pages.updated_after(updated_after)] if updated_after is not None else []
+        conditions += [task_pages.with_drafts()] if drafts_only else []
+        wanted = set(keys)
+        for task in task_pages.paged(self._wire, project_id, conditions, full=full):
+            if not wanted or task["data"].get(KEY) in wanted:
+                yield task
 
     def count_tasks(self, project_id: int, *, after_id: int = 0) -> int:
         """Return how many tasks there are with a higher id."""
@@ -217,7 +223,7 @@ class StudioClient:
         Raises:
             InDoubt: some may be there now; no task uses them, so that they can be uploaded once more.
         """
-        return imports.upload_images(self._wire, project_id, files)
+        return picture_files.upload(self._wire, project_id, files)
 
     def fetch(self, address: str, *, max_bytes: int = _FETCH_BYTES) -> bytes:
         """Return a picture as the annotator's browser gets it.
@@ -229,21 +235,7 @@ class StudioClient:
         Raises:
             ServerError: another server holds it, or none.
         """
-        place = urlsplit(self.url)
-        if address.startswith("/") and not (place.path and address.startswith(f"{place.path}/")):
-            address = f"{self.url}{address}"
-        address = urljoin(f"{self.url}/", address)
-        for _ in range(_REDIRECTS):
-            target = urlsplit(address)
-            if (target.scheme, target.netloc) != (place.scheme, place.netloc):
-                raise ServerError(f"{replies.shown(target.netloc)}: expected a picture of {self.url}, not of another server")
-            reply = self._wire.get(address, max_bytes)
-            if not reply.is_redirect:
-                if replies.is_page(reply):
-                    raise replies.page(self.url, reply)
-                return reply.content
-            address = urljoin(address, reply.headers["location"])
-        raise ServerError(f"{self.url}: sends from one address to the next without an end: see its log")
+        return picture_files.fetch(self._wire, address, max_bytes)
 
     def _row(self, method: str, path: str, shape: Shape, body: object = None) -> Row:
         row: Row = self._wire.json(method, path, shape, body=body)

@@ -85,8 +85,8 @@ def agreed(drawn: Mapping[str, Sequence[Drawn]]) -> tuple[list[Drawn], list[str]
         drawn: objects by person; the order of people decides only between equal geometries.
 
     Returns:
-        Objects in the order in which they were drawn, with ids of their own; and one sentence for each object that
-        exactly half of the people drew or whose class is undecided.
+        Objects in the order in which they were drawn, and one sentence for each object that exactly half of the people
+        drew or whose class is undecided.
     """
     people = list(drawn.values())
     kept: list[Drawn] = []
@@ -103,19 +103,7 @@ def agreed(drawn: Mapping[str, Sequence[Drawn]]) -> tuple[list[Drawn], list[str]
                 said = " or ".join(repr(name) for name, votes in ranked if votes == ranked[0][1])
                 splits.append(f"people are split about the class {where}: {said}")
             kept.append(replace(middle, class_name=ranked[0][0]))
-    return with_own_ids(kept), splits
-
-
-def with_own_ids(drawn: Sequence[Drawn]) -> list[Drawn]:
-    """Give an object another id where one before it has the same, as when two people used one region for two things."""
-    found: dict[str, Drawn] = {}
-    for one in drawn:
-        name, number = one.region_id, 1
-        while name in found:
-            number += 1
-            name = f"{one.region_id}-{number}"
-        found[name] = replace(one, region_id=name)
-    return list(found.values())
+    return kept, splits
 
 
 def _groups(people: Sequence[Sequence[Drawn]]) -> list[list[Place]]:

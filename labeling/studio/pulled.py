@@ -165,8 +165,10 @@ def _right(pushed: Sequence[Annotation], left: Sequence[Annotation]) -> list[int
         same = [[one.class_name == other.class_name for other in left] for one in pushed]
         boxes = [[annotation.box_xyxy for annotation in side] for side in (pushed, left)]
         pairs = [(i, left[j]) for i, j, _ in match(*boxes, min_iou=MIN_IOU, prefer=same)] if all(boxes) else []
-    return [
-        i
-        for i, one in pairs
-        if one.class_name == pushed[i].class_name and iou([one.box_xyxy], [pushed[i].box_xyxy])[0, 0] >= MIN_IOU
-    ]
+    return [i for i, one in pairs if one.class_name == pushed[i].class_name and _in_place(one, pushed[i])]
+
+
+def _in_place(left: Annotation, pushed: Annotation) -> bool:
+    if left.box_xyxy == pushed.box_xyxy:
+        return True
+    return bool(iou([left.box_xyxy], [pushed.box_xyxy])[0, 0] >= MIN_IOU)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.errors import ServerError
 from ..core.store import Store
 from ..core.store_studio import StudioLedger, Target
 from ..formats.labelstudio import KEY
@@ -19,7 +18,7 @@ Pause = Callable[[float], bool]
 """Waits so many seconds; true when the user asked to stop meanwhile, as ``threading.Event.wait`` does."""
 
 FRESH_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 14.0)
-"""A server that did not answer may still be writing, or starting again."""
+"""A server that did not answer in time may still be writing."""
 
 OLD_WAITS_S = (1.0, 2.0)
 """The push that left the doubt ended before this one began."""
@@ -75,12 +74,11 @@ def settle(client: StudioClient, ledger: StudioLedger, target: Target, *, fresh:
     """Find out which intended tasks have arrived, and forget those that have not; return the images that have.
 
     Args:
-        fresh: the doubt is of this process: more looks at what is missing, and a server that does not answer is asked
-            again.
+        fresh: the doubt is of this process, so that the server may still be writing: more looks at what is missing.
         pause: see ``Pause``.
 
     Raises:
-        ServerError: the server did not answer to the last; the intents stay.
+        ServerError: the server did not answer; the intents stay.
         Stopped: the user asked to stop; the intents stay.
     """
     open_tasks = {task.sha256: task.after_id for task in ledger.tasks(target, "intended")}
@@ -88,12 +86,7 @@ def settle(client: StudioClient, ledger: StudioLedger, target: Target, *, fresh:
     for wait in (*(FRESH_WAITS_S if fresh else OLD_WAITS_S), None):
         if not open_tasks:
             return arrived
-        try:
-            found = _arrived(client, target, open_tasks)
-        except ServerError:
-            if wait is None or not fresh:
-                raise
-            found = {}
+        found = _arrived(client, target, open_tasks)
         ledger.confirm(target, found)
         arrived |= found.keys()
         open_tasks = {sha256: after for sha256, after in open_tasks.items() if sha256 not in found}

@@ -46,7 +46,7 @@ class Renewal:
                     self._done.answered += 1
                     continue
                 labels = self._store.annotations_of(row.sha256, "machine")
-                made = self._packer.prediction(row.sha256, labels)
+                made = self._packer.prediction(row.sha256, labels, task["data"])
                 if made is None:
                     continue
                 if not row.blind:
@@ -89,10 +89,7 @@ class Renewal:
 
     def _arrived(self, task_id: int, wanted: Sequence[str], made: Mapping[str, Any]) -> int | None:
         for wait in FRESH_WAITS_S:
-            try:
-                shown = _same(self._client.predictions(task_id), wanted, made)
-            except ServerError:
-                shown = None
+            shown = _same(self._client.predictions(task_id), wanted, made)
             if shown is not None:
                 return shown
             if self._pause(wait):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -12,12 +13,6 @@ from urllib.parse import urlsplit
 import httpx
 
 from ..core.errors import ServerError
-
-BUSY = frozenset({408, 502, 503, 504})
-"""Whether a request was carried out is not known; it may be the other time."""
-
-NOT_THERE_YET = frozenset({429})
-"""The request was not carried out; it may be later."""
 
 _LONGEST_DETAIL = 300
 _CORRECT = "correct LABEL_STUDIO_URL"
@@ -31,15 +26,16 @@ class TooLong(ServerError):
     """The address of a request was too long for the server or for a proxy before it."""
 
 
-def unreachable(url: str, error: httpx.TransportError, timeout_s: float) -> ServerError:
+def unreachable(url: str, error: httpx.RequestError, timeout_s: float) -> ServerError:
     """Return why no reply came, in a sentence."""
     causes = list(_causes(error))
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return ServerError(f"{url}: there is no host {urlsplit(url).hostname}: {_CORRECT}")
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = shown(getattr(cause, "verify_message", str(cause)))
             return ServerError(
-                f"{url}: its certificate is not trusted ({cause.verify_message}): use the address that stands in it, "
+                f"{url}: its certificate is not trusted ({reason}): use the address that stands in it, "
                 "or name the file of your authority in SSL_CERT_FILE"
             )
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
@@ -53,7 +49,7 @@ def unreachable(url: str, error: httpx.TransportError, timeout_s: float) -> Serv
     return ServerError(f"{url}: the connection broke ({shown(str(error))}): see whether the server runs, and try again")
 
 
-def is_final(error: httpx.TransportError) -> bool:
+def is_final(error: httpx.RequestError) -> bool:
     """Say whether the next attempt would fail like this one."""
     return isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError) or any(
         isinstance(cause, ssl.SSLError) for cause in _causes(error)
@@ -72,17 +68,21 @@ def refused(url: str, reply: httpx.Response) -> ServerError:
     if status in (414, 431):
         return TooLong(f"{where}: the address of the request is too long for the server ({status})")
     if status == 413:
-        return ServerError(f"{where}: {reply.request.headers.get('content-length', '?')} bytes are too many (413): "
-                           "raise the limit of the proxy before Label Studio")
+        return ServerError(
+            f"{where}: {reply.request.headers.get('content-length', '?')} bytes are too many (413): "
+            "raise the limit of the proxy before Label Studio"
+        )
     if status == 429:
-        return ServerError(f"{where}: the server has had too many requests (429): try again later")
+        wait = wait_s(reply, time.time())
+        when = "later" if wait is None else f"in {wait:.0f} s"
+        return ServerError(f"{where}: the server has had too many requests (429): try again {when}")
     if status == 403:
         return ServerError(f"{where}: the owner of the token may not do this (403{_detail(reply)}): use another token")
-    if is_page(reply) and status == 404:
-        return page(url, reply)
     if status == 404:
+        other = f", or {_CORRECT}, which may lack a sub-path" if is_page(reply) else ""
         return ServerError(
             f"{where}: is not there (404{_detail(reply)}): it was deleted, or the owner of the token may not see it"
+            f"{other}"
         )
     if status >= 500:
         return ServerError(f"{where}: the server failed ({status}{_detail(reply)}): see its log")

@@ -69,7 +69,7 @@ class Sender:
     def _post(self, chunk: Sequence[Parcel], background: ThreadPoolExecutor) -> Future[list[int]]:
         after = self._client.highest_task_id(self._target.project_id)
         self._ledger.intend(self._target, [(replace(parcel.row, after_id=after), parcel.labels) for parcel in chunk])
-        return background.submit(self._client.import_tasks, self._target.project_id, [one.body for one in chunk])
+        return background.submit(self._client.import_tasks, self._target.project_id, [dict(one.body) for one in chunk])
 
     def _finish(self, chunk: Sequence[Parcel], posting: Future[list[int]], background: ThreadPoolExecutor) -> None:
         for tries in range(1, _ROUNDS + 1):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..core.errors import ServerError, StateError
+from ..core.ontology import Ontology
 from ..core.store import Store
 from ..core.store_studio import Media, StudioLedger, Target
 from ..project import Project
+from .config import label_config
 from .copies import make_images_folder
-from .target_config import bring_up_to_date, new_config
+from .target_config import fitting_config, fitting_instructions
 
 if TYPE_CHECKING:
     from .client import StudioClient
@@ -72,19 +75,22 @@ def open_target(
         ServerError: the server did not answer, or refused.
         InputError: there are no classes yet, or a folder cannot be made.
     """
-    ledger = StudioLedger(store)
+    ledger, ontology = StudioLedger(store), project.ontology
+    store.write_classes(ontology)  # what people draw has to be known here when it comes back
+    folder = make_images_folder(project)
     found = None if new_project else look_up(store, client, local=local)
     if found is None:
-        media: Media = "upload" if upload else "local"
-        there, config = _create(project, client, _identity(store))
-        target = ledger.save_target(client.url, int(there["id"]), config=config, media=media)
+        there, before = _create(client, project.config.name, ontology, _identity(store)), None
+        config = str(there["label_config"])
     else:
+        there = found.there
         before = None if found.target is None else _moved(ledger, found.target, client.url)
-        media = "upload" if upload or (before is not None and before.media == "upload") else "local"
-        config = bring_up_to_date(project, store, client, found.there, before, update=update_config)
-        target = ledger.save_target(client.url, found.project_id, config=config, media=media)
+        config = fitting_config(client, there, ontology, before, update=update_config)
+    media: Media = "upload" if upload or (before is not None and before.media == "upload") else "local"
+    target = ledger.save_target(client.url, int(there["id"]), config=config, media=media)
+    fitting_instructions(store, client, there, target, ontology)
     if media == "local":
-        _ensure_storage(project, client, target, local=local)
+        _ensure_storage(client, target, folder, local=local)
     return target
 
 
@@ -159,17 +165,13 @@ def _moved(ledger: StudioLedger, target: Target, url: str) -> Target:
     return next(one for one in moved if one.id == target.id)
 
 
-def _create(project: Project, client: StudioClient, identity: str) -> tuple[Mapping[str, Any], str]:
-    config, words = new_config(project)
-    there = client.create_project(
-        title=_title(project.config.name),
+def _create(client: StudioClient, name: str, ontology: Ontology, identity: str) -> Mapping[str, Any]:
+    return client.create_project(
+        title=_title(name),
         description=f"{_DESCRIPTION}\n{_mark(identity)}",
-        label_config=config,
-        expert_instruction=words,
-        show_instruction=bool(words),
+        label_config=label_config(ontology),
         **_SETTINGS,
     )
-    return there, config
 
 
 def _title(name: str) -> str:
@@ -177,9 +179,8 @@ def _title(name: str) -> str:
     return (title if len(title) >= _SHORTEST_TITLE else f"{title} labels".strip())[:_LONGEST_TITLE].rstrip()
 
 
-def _ensure_storage(project: Project, client: StudioClient, target: Target, *, local: bool) -> None:
+def _ensure_storage(client: StudioClient, target: Target, folder: Path, *, local: bool) -> None:
     """Let the server hand out the copies, once."""
-    folder = make_images_folder(project)
     known = client.local_storages(target.project_id)
     # Another server may see the folder under another path, as in a container; what people have set up there counts.
     if any(storage.get("path") == str(folder) or not local for storage in known):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from ..core.errors import InputError
 from ..formats.labelstudio import KEY
 from . import replies
 from .replies import TooLong
-from .wire import Row, Shape, Wire, has, rows
+from .shapes import Row, Shape, has, rows
+from .wire import Wire
 
 PAGE_SIZE = 250
 FULL_PAGE_SIZE = 100
@@ -20,13 +22,6 @@ KEYS_AT_ONCE = 50
 Condition = dict[str, Any]
 
 _PAGE = Shape("a page of tasks", lambda page: has("total", "tasks")(page) and rows("id", "data")(page["tasks"]))
-
-
-def _condition(column: str, operator: str, kind: str, value: object) -> Condition:
-    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
-
-
-WITH_DRAFTS = _condition("draft_exists", "equal", "Boolean", True)
 
 
 def after(task_id: int) -> Condition:
@@ -39,11 +34,16 @@ def updated_after(moment: str) -> Condition:
     try:
         parsed = datetime.fromisoformat(moment)
     except ValueError:
-        parsed = None
-    if parsed is None or parsed.tzinfo is None:
-        raise InputError(f"{replies.shown(moment)!r} is no time: expected ISO 8601 with a zone") from None
+        parsed = datetime.min
+    if parsed.tzinfo is None:
+        raise InputError(f"{replies.shown(moment)!r} is no time: expected ISO 8601 with a zone")
     # The server reads this form only, and leaves the fraction out itself where it is zero.
     return _condition("updated_at", "greater", "Datetime", parsed.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+
+
+def with_drafts() -> Condition:
+    """Only tasks that somebody has an unsubmitted draft of."""
+    return _condition("draft_exists", "equal", "Boolean", True)
 
 
 def paged(wire: Wire, project_id: int, conditions: Sequence[Condition], *, full: bool) -> Iterator[Row]:
@@ -58,7 +58,7 @@ def paged(wire: Wire, project_id: int, conditions: Sequence[Condition], *, full:
         page = _page(wire, project_id, [first, *others], size=size, full=full)
         tasks = page["tasks"]
         ids = [first["value"], *(task["id"] for task in tasks)]
-        if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(ids)):
             raise replies.other_shape(wire.url, "/api/tasks", "tasks by ascending id")
         yield from tasks
         if len(tasks) < size:
@@ -66,31 +66,70 @@ def paged(wire: Wire, project_id: int, conditions: Sequence[Condition], *, full:
         first = after(ids[-1])
 
 
-def with_keys(
-    wire: Wire, project_id: int, keys: Sequence[str], conditions: Sequence[Condition], *, full: bool
-) -> Iterator[Row]:
-    """Return the tasks with one of these keys that meet all conditions."""
+def with_keys(wire: Wire, project_id: int, keys: Sequence[str], *, after_id: int, full: bool) -> list[Row]:
+    """Return the tasks that have one of these keys and a higher id."""
     wanted = sorted(set(keys))
     found: dict[int, Row] = {}
     for start in range(0, len(wanted), KEYS_AT_ONCE):
-        for task in _of_keys(wire, project_id, wanted[start : start + KEYS_AT_ONCE], conditions, full=full):
-            found[task["id"]] = task
-    yield from (found[number] for number in sorted(found))
+        for task in _with_few(wire, project_id, wanted[start : start + KEYS_AT_ONCE], full=full):
+            # A server that does not know the filter would answer with all tasks.
+            if task["id"] > after_id and task["data"].get(KEY) in keys:
+                found[task["id"]] = task
+    return [found[number] for number in sorted(found)]
 
 
-def _of_keys(
-    wire: Wire, project_id: int, keys: Sequence[str], conditions: Sequence[Condition], *, full: bool
-) -> Iterator[Row]:
+def _with_few(wire: Wire, project_id: int, keys: Sequence[str], *, full: bool) -> Iterator[Row]:
     """Ask for few keys at once, and for fewer where the question or its answer is too long for one request."""
     if len(keys) == 1:
-        yield from paged(wire, project_id, [*conditions, _key(keys[0])], full=full)
+        yield from paged(wire, project_id, [after(0), _key(keys[0])], full=full)
         return
-    if len(conditions) == 1:
-        try:
-            page = _page(wire, project_id, [_key(key) for key in keys], conjunction="or", size=PAGE_SIZE, full=full)
-            ...
-        except TooLong:
-            pass
+    size = FULL_PAGE_SIZE if full else PAGE_SIZE
+    try:
+        page = _page(wire, project_id, [_key(key) for key in keys], conjunction="or", size=size, full=full)
+    except TooLong:
+        page = None
+    if page is not None and page["total"] <= len(page["tasks"]):
+        yield from page["tasks"]
+        return
     half = len(keys) // 2
-    yield from _of_keys(wire, project_id, keys[:half], conditions, full=full)
-    yield from _of_keys(wire, project_id, keys[half:], conditions, full=full)
+    yield from _with_few(wire, project_id, keys[:half], full=full)
+    yield from _with_few(wire, project_id, keys[half:], full=full)
+
+
+def count(wire: Wire, project_id: int, after_id: int) -> int:
+    """Return how many tasks have a higher id."""
+    return int(_page(wire, project_id, [after(after_id)], size=1)["total"])
+
+
+def highest(wire: Wire, project_id: int) -> int:
+    """Return the highest id of a task, 0 where there is none."""
+    tasks = _page(wire, project_id, [], size=1, order="-tasks:id")["tasks"]
+    return int(tasks[0]["id"]) if tasks else 0
+
+
+def _condition(column: str, operator: str, kind: str, value: object) -> Condition:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
+def _key(key: str) -> Condition:
+    return _condition(f"data.{KEY}", "equal", "String", key)
+
+
+def _page(
+    wire: Wire,
+    project_id: int,
+    conditions: Sequence[Condition],
+    *,
+    size: int,
+    full: bool = False,
+    conjunction: str = "and",
+    order: str = "tasks:id",
+) -> Any:
+    query = {"filters": {"conjunction": conjunction, "items": list(conditions)}, "ordering": [order]}
+    params: dict[str, str | int] = {
+        "project": project_id,
+        "page_size": size,
+        "resolve_uri": "false",
+        "query": json.dumps(query, separators=(",", ":")),
+    }
+    return wire.json("GET", "/api/tasks", _PAGE, params={**params, "fields": "all"} if full else params)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from ..core.ontology import Ontology
 from ..core.records import Annotation
 from ..core.store_studio import Answer, Verdict
-from .compare import annotations, compare
+from .compare import compare, to_annotations
 from .convert import Drawn, read
-from .policy import Policy, agreed, counted, with_own_ids
+from .policy import Policy, agreed, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,7 @@ class Judge:
         kept, splits = agreed(said) if len(votes) > 1 else (said[votes[0].annotator], [])
         if splits:
             return Verdict(sha256, told, "pushed", attention=_in_short(splits))
-        left = annotations(compare(pushed, with_own_ids(kept), size_wh), sha256, ", ".join(sorted(said)))
-        # An object that was drawn twice in one place is one object.
-        left = list({annotation.id: annotation for annotation in left}.values())
+        left = to_annotations(compare(pushed, kept, size_wh), sha256, ", ".join(sorted(said)))
         return Verdict(sha256, told, "reviewed" if left else "reviewed-empty", tuple(left))
 
     def _drawn(self, answer: Answer, size_wh: tuple[int, int]) -> tuple[list[Drawn], list[str]]:

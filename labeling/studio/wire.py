@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,59 +13,19 @@ from urllib.parse import urlsplit
 import httpx
 
 from ..core.errors import InputError, ServerError
-from . import replies
-from .auth import NotExchanged, authorisation, is_exchange, refusal
+from . import failures, replies
+from .auth import NotExchanged, authorisation, hide
+from .failures import Failure
 from .replies import InDoubt
+from .shapes import Shape
 
 _CONNECT_S = 10.0
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
+_ENCODING = ("content-encoding", "content-length", "transfer-encoding")
 _SENT_ON = (301, 302, 303, 307, 308)
 
-Row = dict[str, Any]
 Files = Sequence[tuple[str, tuple[str, bytes]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What the JSON of a reply has to be.
-
-    Attributes:
-        name: in words, for the message.
-        holds: says whether it is.
-    """
-
-    name: str
-    holds: Callable[[Any], bool]
-
-
-def has(*keys: str) -> Callable[[Any], bool]:
-    """Return what says whether JSON is an object with these keys."""
-    return lambda value: isinstance(value, dict) and all(key in value for key in keys)
-
-
-def rows(*keys: str) -> Callable[[Any], bool]:
-    """Return what says whether JSON is a list of objects with these keys."""
-    return lambda value: isinstance(value, list) and all(map(has(*keys), value))
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """An attempt that came to nothing.
-
-    Attributes:
-        error: what to say about it.
-        again: another attempt may help.
-        sent: the server may have carried it out.
-        harmless: the server has surely not carried it out, and may do so later.
-        wait_s: so long the server asks to wait.
-    """
-
-    error: ServerError
-    again: bool = False
-    sent: bool = False
-    harmless: bool = False
-    wait_s: float = 0.0
 
 
 class Wire:
@@ -142,7 +100,7 @@ class Wire:
             body: sent as JSON.
             files: sent as a form: (field, (name, content)) each.
             repeat: it may be carried out twice; by default everything but POST may.
-            absent: return None for 404 and for an empty reply.
+            absent: return None for 404, as for 204, which has no JSON.
             open_to_all: the token is not needed and not sent.
 
         Raises:
@@ -164,22 +122,21 @@ class Wire:
             files=files,
             headers=headers,
         )
-        if absent and (reply.status_code == 404 or not reply.content):
+        if reply.status_code == 404 and replies.is_page(reply):
+            raise replies.refused(self.url, reply)  # nothing of Label Studio's has answered
+        if (absent and reply.status_code == 404) or reply.status_code == 204:
             return None
-        try:
+        with suppress(ValueError):
             value = reply.json()
-        except ValueError:
-            error = replies.page(self.url, reply) if replies.is_page(reply) else None
-        else:
             if shape.holds(value):
                 return value
-            error = None
-        error = error or replies.other_shape(self.url, reply, shape.name)
-        raise _in_doubt(error) if writes else error
+        wrong = replies.page(self.url, reply) if replies.is_page(reply) else None
+        wrong = wrong or replies.other_shape(self.url, reply, shape.name)
+        raise _in_doubt(wrong) if writes else wrong
 
     def get(self, url: str, max_bytes: int) -> httpx.Response:
-        """Return a reply that is no JSON, or one that sends on to another address. Raises ServerError."""
-        return self._send("GET", url, repeat=True, passes=_SENT_ON, max_bytes=max_bytes, auth=self._auth)
+        """Return a reply that is no JSON: a file, 404, or one that sends on to another address. Raises ServerError."""
+        return self._send("GET", url, repeat=True, passes=(*_SENT_ON, 404), max_bytes=max_bytes, auth=self._auth)
 
     def wait(self, seconds: float) -> None:
         """Wait between two questions about work in the background."""
@@ -205,43 +162,35 @@ class Wire:
             if isinstance(result, httpx.Response):
                 if result.is_success or result.status_code in passes:
                     return result
-                result = self._judge(result, auth)
+                result = failures.reply(self.url, result, auth)
             doubt = doubt or (result.sent and method != "GET")
             pause_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(attempt, 10)) * random.uniform(0.5, 1.0)
             pause_s = max(pause_s, result.wait_s)
             again = result.again and (repeat or result.harmless)
             if not again or self._clock() + pause_s > began + self._patience_s:
-                unsettled = result.again or result.sent
-                raise _in_doubt(result.error) if doubt and unsettled else result.error
+                error = type(result.error)(hide(str(result.error), self._auth))
+                raise _in_doubt(error) if doubt and (result.again or result.sent) else error
             self._sleep(pause_s)
             attempt += 1
 
     def _attempt(
         self, request: httpx.Request, auth: httpx.Auth | None, timeout_s: float, max_bytes: int | None
-    ) -> httpx.Response | _Failure:
+    ) -> httpx.Response | Failure:
         request.extensions["timeout"] = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S)).as_dict()
         try:
             with closing(self._http.send(request, auth=auth, stream=True)) as reply:
                 self._met = True
-                self._read(reply, max_bytes)
-                return reply
+                return self._read(reply, max_bytes)
         except NotExchanged as error:
             self._met = True
-            return self._judge_exchange(error.reply)
+            return failures.no_access(self.url, error.reply, self._auth)
         except httpx.RequestError as error:
-            text = replies.unreachable(self.url, error, timeout_s)
-            if is_exchange(error.request) and not is_exchange(request):
-                return _Failure(text, again=self._met and not replies.is_final(error), harmless=True)
-            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-                # Where nothing ever answered, the address is wrong or the server is down: waiting helps nobody.
-                return _Failure(text, again=self._met and not replies.is_final(error))
-            if replies.is_final(error):
-                return _Failure(text)
-            self._met = True
-            return _Failure(text, again=True, sent=True)
+            failure = failures.no_reply(self.url, request, error, timeout_s, met=self._met)
+            self._met = self._met or failure.sent
+            return failure
 
-    def _read(self, reply: httpx.Response, max_bytes: int | None) -> None:
-        """Read the body; a server that sends it drop by drop is cut off."""
+    def _read(self, reply: httpx.Response, max_bytes: int | None) -> httpx.Response:
+        """Return a reply with its body read; a server that sends it drop by drop is cut off."""
         began, pieces, size = self._clock(), [], 0
         for piece in reply.iter_bytes():
             pieces.append(piece)
@@ -251,34 +200,9 @@ class Wire:
                 raise ServerError(f"{where}: has more than {max_bytes:,} bytes: expected a smaller file")
             if self._clock() - began > self._patience_s:
                 raise httpx.ReadTimeout("the body did not end", request=reply.request)
-        reply._content = b"".join(pieces)
-
-    def _judge(self, reply: httpx.Response, auth: httpx.Auth | None) -> _Failure:
-        status, error = reply.status_code, replies.refused(self.url, reply)
-        if status == 401:
-            return _Failure(refusal(self.url, auth, exchanged=True, detail=replies.detail(reply)))
-        if status == 429:
-            return _Failure(error, again=True, harmless=True, wait_s=self._wait_s(reply))
-        if status in replies.BUSY:
-            return _Failure(error, again=True, sent=True, wait_s=self._wait_s(reply))
-        return _Failure(error, sent=status >= 500)
-
-    def _judge_exchange(self, reply: httpx.Response) -> _Failure:
-        """Judge a reply to the exchange of the token: the request that wanted access was not sent."""
-        status = reply.status_code
-        if status in (400, 401, 403):
-            return _Failure(refusal(self.url, self._auth, exchanged=False, detail=replies.detail(reply)))
-        if reply.is_success:
-            page = replies.is_page(reply)
-            expected = "an access token"
-            return _Failure(
-                replies.page(self.url, reply) if page else replies.other_shape(self.url, reply, expected)
-            )
-        again = status in replies.BUSY or status == 429
-        return _Failure(replies.refused(self.url, reply), again=again, harmless=True, wait_s=self._wait_s(reply))
-
-    def _wait_s(self, reply: httpx.Response) -> float:
-        return replies.wait_s(reply, time.time()) or 0.0
+        # The pieces are decoded already, and a response would decode its content once more.
+        headers = [(name, value) for name, value in reply.headers.multi_items() if name not in _ENCODING]
+        return httpx.Response(reply.status_code, headers=headers, content=b"".join(pieces), request=reply.request)
 
 
 def _in_doubt(error: ServerError) -> InDoubt:
