@@ -226,7 +226,8 @@ class Records:
         tasks = [task if "data" in task else {"data": task} for task in tasks]
         for n, task in enumerate(tasks):
             for key in needed - set(task["data"]):
-                text = f'Error at item {n}: "{key}" key is expected in task data [...] :: {task}'
+                assumed = '[assume: item["data"] = task root with values]'
+                text = f'Error at item {n}: "{key}" key is expected in task data {assumed} :: {task}'
                 refuse(400, "Validation error", {"non_field_errors": [text]})
         numbers = []
         for inner_id, task in enumerate(tasks, 1 + len(self.tasks_of(project_id))):

@@ -319,15 +319,17 @@ def storages(records: Records, call: Call, user: int) -> Reply:
 def create_storage(records: Records, call: Call, user: int) -> Reply:
     fields, root = call.json(), records.files_root
     path = Path(fields["path"])
+    named = f'LOCAL_FILES_DOCUMENT_ROOT="{root}" by security reasons.'
+    example = f'For example: "{root}/dataset1".'
     trouble = ""
     if root is None:
         trouble = "Serving local files can be dangerous, so it's disabled by default."
     elif not path.exists():
         trouble = f'Absolute local path "{path}" does not exist'
     elif path == root:
-        trouble = f'Absolute local path "{path}" cannot be the same as LOCAL_FILES_DOCUMENT_ROOT="{root}"'
+        trouble = f'Absolute local path "{path}" cannot be the same as {named} Please add a subdirectory. {example}'
     elif not path.is_relative_to(root):
-        trouble = f'Absolute local path "{path}" must be a subdirectory of LOCAL_FILES_DOCUMENT_ROOT="{root}"'
+        trouble = f'Absolute local path "{path}" must be a subdirectory of {named} {example}'
     if trouble:
         refuse(400, "Validation error", {"non_field_errors": [trouble]})
     number = records.new_id("storages")

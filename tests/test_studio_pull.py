@@ -40,6 +40,12 @@ def scene(tmp_path: Path, studio: FakeStudio) -> Iterator[Scene]:
     made.store.close()
 
 
+def age(studio: FakeStudio) -> None:
+    """Let everything that was done so far lie years back, before what the next pull looks at."""
+    for task in studio.records.tasks.values():
+        task["updated_at"] = "2020-01-01T00:00:00.000000Z"
+
+
 # Each kind of answer
 
 
@@ -95,8 +101,9 @@ def test_a_skip_is_no_label_and_no_empty_image(scene: Scene) -> None:
     assert (pulled.skipped, pulled.reviewed, pulled.teacher) == (1, 0, {})
 
 
-def test_a_draft_reviews_nothing_and_is_counted(scene: Scene) -> None:
+def test_a_draft_reviews_nothing_and_is_counted(scene: Scene, studio: FakeStudio) -> None:
     scene.pull()
+    age(studio)
     scene.answer(0, scene.shown(0), draft=True)
     pulled = scene.pull()
     assert scene.state(0) == "pushed"
@@ -115,6 +122,7 @@ def test_a_draft_on_top_of_an_answer_leaves_the_answer(scene: Scene) -> None:
 def test_a_draft_that_is_thrown_away_is_forgotten(scene: Scene, studio: FakeStudio) -> None:
     scene.answer(0, [], draft=True)
     assert scene.pull().totals.drafts == 1
+    age(studio)
     for number in list(studio.records.drafts):
         del studio.records.drafts[number]
     assert scene.pull().totals.drafts == 0
@@ -227,8 +235,7 @@ def test_the_second_pull_finds_nothing_and_writes_nothing(scene: Scene) -> None:
 def test_only_what_changed_is_read_again(scene: Scene, studio: FakeStudio) -> None:
     answer_all(scene)
     scene.pull()
-    for task in studio.records.tasks.values():
-        task["updated_at"] = "2020-01-01T00:00:00.000000Z"
+    age(studio)
     scene.answer(1, [NEW])
     pulled = scene.pull()
     assert (pulled.changed, pulled.unchanged) == (1, 1)  # and the one with the draft
@@ -302,8 +309,7 @@ def test_an_adopted_task_is_read_whatever_its_age(scene: Scene, studio: FakeStud
     )
     studio.annotate(task, [NEW])
     scene.pull()
-    for row in studio.records.tasks.values():
-        row["updated_at"] = "2020-01-01T00:00:00.000000Z"
+    age(studio)
     assert scene.state(0) == "pushed"
     studio.delete_tasks(scene.tasks[0])
     scene.ledger.confirm(scene.target, {scene.images[0]: task})

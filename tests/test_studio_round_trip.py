@@ -236,9 +236,9 @@ def test_what_people_say_about_sixty_real_photos_comes_back_exactly(
     pulled = said(capsys, "pull", *here)
     fates = Counter(photo.fate for photo in photos)
     reviewed = fates["accepted"] + fates["corrected"] + fates["two people"]
+    assert pulled["attention"] == []
     assert pulled["reviewed"] == reviewed == 36
     assert (pulled["reviewed_empty"], pulled["skipped"]) == (fates["emptied"], fates["skipped"])
-    assert pulled["attention"] == []
     assert pulled["exit"] == 0
     with project.open_store() as store:
         compared = sum(compare(store, photo) for photo in photos)

@@ -31,6 +31,8 @@ Kind = Literal["rectangle", "polygon", "brush"]
 
 _TOLERANCES_PX = (2.0, 1.0, 0.5)
 _DIGITS = 6
+_MOST_CHECKED = 10_000
+"""Corners of an outline that is searched for crossings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +168,15 @@ def _read_polygon(value: Mapping[str, Any], size_wh: tuple[int, int]) -> _Shape:
     if len(percent) < 3 or not (np.abs(percent) < 1e6).all():
         raise InputError(f"expected at least three points of a polygon, got {shown(value.get('points'))}")
     outline = geometry.from_fractions(percent / 100, size_wh)
-    if not (ring := shapely.Polygon(outline)).is_valid and len(outline) <= _MOST_CHECKED:
-        whole = [part for part in shapely.get_parts(shapely.make_valid(ring)) if part.area > 0]
-        if len(whole) != 1 or not isinstance(whole[0], shapely.Polygon):
+    size_hw = (size_wh[1], size_wh[0])
+    rle = masks.polygons_to_rle([outline], size_hw)
+    if len(outline) <= _MOST_CHECKED and not (ring := shapely.Polygon(outline)).is_valid:
+        parts = [one for one in shapely.get_parts(shapely.make_valid(ring)) if isinstance(one, shapely.Polygon)]
+        repaired = masks.polygons_to_rle([np.array(one.exterior.coords)[:-1] for one in parts], size_hw)
+        # A loop of a few pixels is a slip of the hand; more has two readings.
+        if masks.iou(rle, repaired) < MIN_POLYGON_IOU:
             raise InputError("the outline crosses itself: draw it anew, or paint it with the brush")
-    return _masked("polygon", masks.polygons_to_rle([outline], size_wh[::-1]))
-
-
-_MOST_CHECKED = 10_000
+    return _masked("polygon", rle)
 
 
 def _read_brush(value: Mapping[str, Any], size_wh: tuple[int, int]) -> _Shape:

@@ -100,7 +100,7 @@ class Wire:
             body: sent as JSON.
             files: sent as a form: (field, (name, content)) each.
             repeat: it may be carried out twice; by default everything but POST may.
-            absent: return None for 404, as for 204, which has no JSON.
+            absent: return None for 404 and 204.
             open_to_all: the token is not needed and not sent.
 
         Raises:
@@ -124,7 +124,7 @@ class Wire:
         )
         if reply.status_code == 404 and replies.is_page(reply):
             raise replies.refused(self.url, reply)  # nothing of Label Studio's has answered
-        if (absent and reply.status_code == 404) or reply.status_code == 204:
+        if absent and reply.status_code in (404, 204):
             return None
         with suppress(ValueError):
             value = reply.json()
