@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES: Mapping[str, str] = {
     "numpy": "", "opencv-python-headless": "", "pillow": "", "pycocotools": "", "pydantic": "",
     "transformers": "teacher", "supervision": "teacher", "ultralytics": "student", "faster-coco-eval": "student",
-    "httpx": "studio", "label-studio-sdk": "studio", "fiftyone": "curate", "onnx": "edge", "onnxruntime": "edge",
-    "onnxslim": "edge",
+    "httpx": "studio", "label-studio-sdk": "studio", "scikit-learn": "studio", "scipy": "studio",
+    "krippendorff": "studio", "fiftyone": "curate", "onnx": "edge", "onnxruntime": "edge", "onnxslim": "edge",
 }  # fmt: skip
 
 #: Backend -> hub id of the models that label where no others are named.

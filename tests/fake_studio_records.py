@@ -9,6 +9,7 @@ from collections import Counter, UserDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
 from random import Random
@@ -72,7 +73,7 @@ class Call:
         fields: dict[str, tuple[str, bytes]] = {}
         for part in parts if isinstance(parts, list) else []:
             name = part.get_param("name", header="content-disposition")
-            fields[str(name)] = (part.get_filename() or "", part.get_payload(decode=True))  # type: ignore[assignment]
+            fields[str(name)] = (_file_name(part), part.get_payload(decode=True))  # type: ignore[assignment]
         return list(fields.values())
 
 
@@ -228,10 +229,12 @@ class Records:
             for key in needed - set(task["data"]):
                 assumed = '[assume: item["data"] = task root with values]'
                 text = f'Error at item {n}: "{key}" key is expected in task data {assumed} :: {task}'
-                refuse(400, "Validation error", {"non_field_errors": [text]})
-        numbers = []
-        for inner_id, task in enumerate(tasks, 1 + len(self.tasks_of(project_id))):
-            number, now = self.new_id("tasks"), self.now()
+                refuse(400, "Validation error", {"non_field_errors": [*([{}] * n), text]})
+        # With SQLite the real server gives the ids of the newest tasks, once deleted, out again.
+        numbers = [max(self.tasks, default=0) + 1 + n for n in range(len(tasks))]
+        inner_id = len(self.tasks_of(project_id))
+        for number, task in zip(numbers, tasks, strict=True):
+            now, inner_id = self.now(), inner_id + 1
             overlap = project["maximum_annotations"] if project["overlap_cohort_percentage"] == 100 else 1
             self.tasks[number] = {
                 "id": number,
@@ -239,7 +242,7 @@ class Records:
                 "data": task["data"],
                 "meta": task.get("meta", {}),
                 "created_at": now,
-                "updated_at": now,
+                "updated_at": self.now(),
                 "overlap": overlap,
                 "project": project_id,
             }
@@ -247,7 +250,6 @@ class Records:
                 self.add_prediction({**prediction, "task": number})
             for annotation in task.get("annotations", ()):
                 self.add_annotation(number, annotation, annotation.get("completed_by", 1))
-            numbers.append(number)
         self.spread_overlap(project_id)
         return numbers
 
@@ -265,6 +267,7 @@ class Records:
             "project": self.tasks[fields["task"]]["project"],
         }
         self.predictions[number] = row
+        self.touch(row["task"])
         return row
 
     def delete_tasks(self, numbers: Iterable[int]) -> int:
@@ -313,7 +316,7 @@ class Records:
             "cancelled_annotations": skipped,
             "total_annotations": len(annotations) - skipped,
             "total_predictions": len(predictions),
-            "is_labeled": len(annotations) >= task["overlap"],
+            "is_labeled": len(annotations) - skipped >= task["overlap"],
             "updated_by": [{"user_id": annotations[-1]["updated_by"]}] if annotations else [],
         }
         if full:
@@ -337,3 +340,10 @@ def check_project(fields: Mapping[str, Any]) -> None:
 
 def _float(value: float | None) -> float | None:
     return None if value is None else float(value)
+
+
+def _file_name(part: Message) -> str:
+    """Return the name in UTF-8, as browsers send it; the parser of mail takes it for ASCII with faults."""
+    ((_, header),) = (pair for pair in part.raw_items() if pair[0].lower() == "content-disposition")
+    found = re.search(r'filename="([^"]*)"', str(header))
+    return found[1].encode("ascii", "surrogateescape").decode() if found else ""

@@ -179,13 +179,7 @@ def tasks(records: Records, call: Call, user: int) -> Reply:
     row_of(records.projects, number, "Project")
     # The real server decodes percent signs of the query once more.
     query = json.loads(unquote(call.query.get("query", "{}")))
-    filters = query.get("filters") or {"conjunction": "and", "items": []}
-    combine = all if filters["conjunction"] == "and" or not filters["items"] else any
-    rows = [
-        task
-        for task in records.tasks_of(number)
-        if combine(_holds(records, task, condition) for condition in filters["items"])
-    ]
+    rows = _filtered(records, number, query)
     for order in query.get("ordering", [])[:1]:
         name = order.removeprefix("-").removeprefix("tasks:")
         rows.sort(key=lambda task: task[name], reverse=order.startswith("-"))
@@ -200,6 +194,13 @@ def tasks(records: Records, call: Call, user: int) -> Reply:
     return Reply(200, {**totals, "total": len(rows), "tasks": page})
 
 
+def _filtered(records: Records, project_id: int, query: Row) -> list[Row]:
+    filters = query.get("filters") or {"conjunction": "and", "items": []}
+    conditions, tasks = filters["items"], records.tasks_of(project_id)
+    combine = all if filters["conjunction"] == "and" or not conditions else any
+    return [task for task in tasks if combine(_holds(records, task, condition) for condition in conditions)]
+
+
 def _holds(records: Records, task: Row, condition: Row) -> bool:
     name, value = condition["filter"].removeprefix("filter:tasks:"), condition["value"]
     match name.partition(".")[0], condition["operator"]:
@@ -209,6 +210,8 @@ def _holds(records: Records, task: Row, condition: Row) -> bool:
             return bool(task["id"] == value)
         case "updated_at", "greater":
             return _moment(task["updated_at"]) > _moment(value)
+        case "created_at", "less_or_equal":
+            return _moment(task["created_at"]) <= _moment(value)
         case "data", "equal":
             return str(task["data"].get(name.partition(".")[2])) == value
         case "draft_exists", "equal":
@@ -247,11 +250,13 @@ def delete_task(records: Records, call: Call, user: int, number: int) -> Reply:
 def act(records: Records, call: Call, user: int) -> Reply:
     number = int(call.query.get("project", 0))
     row_of(records.projects, number, "Project")
-    chosen = call.json()["selectedItems"]
-    every = [task["id"] for task in records.tasks_of(number)]
+    query = call.json()
+    chosen, every = query["selectedItems"], len(records.tasks_of(number))
+    found = [task["id"] for task in _filtered(records, number, query)]
     # The real server takes an empty list for all tasks.
-    gone = records.delete_tasks(every if chosen["all"] or not chosen["included"] else chosen["included"])
-    return Reply(200, {"processed_items": gone, "reload": gone == len(every), "detail": f"Deleted {gone} tasks"})
+    some = found if chosen["all"] or not chosen["included"] else [n for n in found if n in chosen["included"]]
+    gone = records.delete_tasks(some)
+    return Reply(200, {"processed_items": gone, "reload": gone == every, "detail": f"Deleted {gone} tasks"})
 
 
 @at("POST", "/api/tasks/#/annotations")
@@ -303,8 +308,9 @@ def predict(records: Records, call: Call, user: int) -> Reply:
 
 @at("DELETE", "/api/predictions/#")
 def delete_prediction(records: Records, call: Call, user: int, number: int) -> Reply:
-    row_of(records.predictions, number, "Prediction")
+    row = row_of(records.predictions, number, "Prediction")
     del records.predictions[number]
+    records.touch(row["task"])
     return Reply(204)
 
 
@@ -352,9 +358,9 @@ def local_file(records: Records, call: Call, user: int) -> Reply:
     return Reply(200, path.read_bytes(), {"Content-Type": mimetypes.guess_type(path.name)[0] or "text/plain"})
 
 
-@at("GET", r"/data/upload/#/[\w.-]+")
+@at("GET", r"/data/upload/#/[\w.%-]+")
 def uploaded(records: Records, call: Call, user: int, number: int) -> Reply:
     for _owner, file, content in records.uploads.values():
-        if call.path == f"/data/{file}":
+        if unquote(call.path) == f"/data/{file}":
             return Reply(200, content, {"Content-Type": mimetypes.guess_type(file)[0] or "text/plain"})
     return refuse(500, "'NoneType' object has no attribute 'has_permission'")

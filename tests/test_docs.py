@@ -20,6 +20,7 @@ from labeling.cli import VERBS, main
 from labeling.commands.convert import Format
 from labeling.demo.photos import write_photos
 from tests.paths import ROOT
+from tests.studio_servers import need_label_studio
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "DESIGN.md", "CHANGELOG.md", "labeling/demo/teacher/README.md")
 README = (ROOT / "README.md").read_text()
@@ -38,12 +39,14 @@ class Block:
         body: what stands between the fences.
         skipped: why it is not run, from the comment above it; None where it is run.
         flags: what its `label` commands are run with in addition, from the comment above it.
+        on_server: it starts a Label Studio, so the comment above it says.
     """
 
     kind: str
     body: str
     skipped: str | None
     flags: tuple[str, ...]
+    on_server: bool
 
     @property
     def commands(self) -> list[list[str]]:
@@ -53,10 +56,11 @@ class Block:
 
 
 def blocks() -> Iterator[Block]:
-    mark = r"(?:<!-- (?P<mark>not run|run with (?P<flags>[^:]+)): (?P<why>[^>]+) -->\n)?"
+    mark = r"(?:<!-- (?P<mark>not run|run on a server|run with (?P<flags>[^:]+)): (?P<why>[^>]+) -->\n)?"
     for found in re.finditer(mark + r"```(?P<kind>\w*)\n(?P<body>.*?)^```$", README, re.DOTALL | re.MULTILINE):
         skipped = found["why"] if found["mark"] == "not run" else None
-        yield Block(found["kind"], found["body"], skipped, tuple(shlex.split(found["flags"] or "")))
+        on_server = found["mark"] == "run on a server"
+        yield Block(found["kind"], found["body"], skipped, tuple(shlex.split(found["flags"] or "")), on_server)
 
 
 BLOCKS = tuple(blocks())
@@ -76,8 +80,8 @@ def text_of_all() -> str:
 def test_every_block_is_of_a_known_kind_and_what_is_not_run_says_why() -> None:
     assert README.count("```") == 2 * len(BLOCKS)
     assert [block.kind for block in BLOCKS if block.kind not in ("console", "bash", "python", "text")] == []
-    assert len(re.findall(r"<!-- (?:not run|run with)", README)) == sum(
-        block.skipped is not None or block.flags != () for block in BLOCKS
+    assert len(re.findall(r"<!-- (?:not run|run with|run on)", README)) == sum(
+        block.skipped is not None or block.flags != () or block.on_server for block in BLOCKS
     )
     for block in CONSOLE:
         assert len(block.commands) == len(block.body.splitlines())
@@ -86,7 +90,8 @@ def test_every_block_is_of_a_known_kind_and_what_is_not_run_says_why() -> None:
     assert {words[0] for words in run} == {COMMAND}
     assert skipped == [["make", "demo"], ["make", "test"]]
     # All but the two make targets, whose commands are run elsewhere; only the teacher of the first two is another one.
-    assert (len(run), len(skipped)) == (9, 2)
+    assert (len(run), len(skipped)) == (14, 2)
+    assert [len(block.commands) for block in CONSOLE if block.on_server] == [5]
     assert [len(block.commands) for block in CONSOLE if block.flags] == [2]
     assert sum(block.kind == "python" for block in BLOCKS) == 1
 
@@ -106,9 +111,9 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def answers(newcomer: Path) -> list[tuple[list[str], CompletedProcess[str]]]:
-    """Every command of README.md that can run here, in order, in one folder, with its answer."""
+    """Every command of README.md that needs no server, in order, in one folder, with its answer."""
     done = []
-    for block in CONSOLE:
+    for block in (block for block in CONSOLE if not block.on_server):
         for words in block.commands if block.skipped is None else []:
             more = block.flags if words[1] == "label" else ()
             done.append(([*words[1:], *more], labelstill(newcomer, [*words[1:], *more])))
@@ -139,6 +144,29 @@ def test_what_the_commands_name_as_next_runs_too(
         if answer.returncode != 0:
             failed[shlex.join(words)] = answer.stderr
     assert failed == {}
+
+
+@pytest.mark.torch
+@pytest.mark.server
+def test_the_way_to_people_and_back_runs_as_printed(
+    newcomer: Path, answers: list[tuple[list[str], CompletedProcess[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_label_studio()
+    assert answers
+    for name in ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    (block,) = (block for block in CONSOLE if block.on_server)
+    said = {}
+    try:
+        for words in block.commands:
+            answer = labelstill(newcomer, words[1:])
+            assert answer.returncode == 0, (words, answer.stderr)
+            said[words[1]] = answer.stdout
+    finally:
+        labelstill(newcomer, ["studio", "down", "--project", "warehouse"])
+    assert f"{PHOTOS} new, 0 changed" in said["push"]
+    assert "0 reviewed" in said["pull"]
+    assert set(said) == {"studio", "push", "pull", "audit"}
 
 
 @pytest.mark.torch

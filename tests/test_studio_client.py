@@ -377,6 +377,17 @@ def test_what_is_deleted_may_be_deleted_twice(clock: Clock) -> None:
         assert len(studio.tasks(project)) == 1
 
 
+def test_a_deletion_that_comes_late_spares_a_new_task_with_an_old_id(clock: Clock) -> None:
+    with FakeStudio([faults.late("POST", "/dm/actions", after=2)]) as studio, client_of(studio, clock) as client:
+        project = studio.add_project()
+        ids = client.import_tasks(project, photos(3))
+        client.delete_tasks(project, ids[2:])
+        assert client.import_tasks(project, photos(1, "new")) == ids[2:]
+        assert client.count_tasks(project) == 3
+        assert not studio._late
+        assert [task["data"]["labelstill_id"] for task in studio.tasks()] == ["k0", "k1", "new"]
+
+
 def test_a_change_is_made_again_until_it_is_answered(clock: Clock) -> None:
     with FakeStudio([faults.lost_answer("PATCH", "/tasks/")]) as studio, client_of(studio, clock) as client:
         (number,) = client.import_tasks(studio.add_project(), photos(1))

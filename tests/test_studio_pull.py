@@ -480,7 +480,8 @@ def test_a_pull_that_is_cut_off_between_batches_is_finished_by_the_next(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer_all(scene)
-    write, done = StudioLedger.commit_verdicts, []
+    write = StudioLedger.commit_verdicts
+    done: list[int] = []
 
     def cut_off_after_one(self: StudioLedger, target: Any, verdicts: Sequence[Verdict]) -> None:
         if done:
@@ -691,7 +692,7 @@ def _regions(objects: Sequence[tuple[str, int]]) -> list[Region]:
 def test_whatever_people_do_a_pull_brings_their_newest_answers(studio: FakeStudio) -> None:
     studio.add_user("ann@localhost")
     People.studio = studio
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         People,
         settings=settings(
             max_examples=25,

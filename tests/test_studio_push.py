@@ -15,6 +15,7 @@ from labeling.core.store_studio import StudioLedger
 from labeling.project import Project
 from labeling.studio import chunks
 from labeling.studio.chunks import ASK_KEY, Parcel, encoded
+from labeling.studio.convert import MODEL_VERSION
 from labeling.studio.pushed import Wishes
 from labeling.studio.queue import lot
 from labeling.studio.selection import Condition
@@ -58,7 +59,7 @@ def test_every_photo_becomes_one_task_with_its_labels(world: World, studio: Fake
         assert task["data"]["labelstill_id"] == world.sha256(number)
         assert task["data"]["labelstill_name"] == str(world.photos / f"{number}.png")
         (prediction,) = task["predictions"]
-        assert prediction["model_version"] == "drawn/1"
+        assert prediction["model_version"] == MODEL_VERSION
         assert prediction["score"] == pytest.approx(0.6)
         assert [region["id"] for region in prediction["result"]] == [label.id for label in machine]
         box, pallet = prediction["result"]
@@ -280,7 +281,7 @@ def test_predictions_of_others_stay(world: World, studio: FakeStudio) -> None:
     world.label(1, PALLET)
     world.push(blind_share=0.0)
     versions = [one["model_version"] for one in world.task(1)["predictions"]]
-    assert sorted(versions) == ["another model", "drawn/1"]
+    assert sorted(versions) == ["another model", MODEL_VERSION]
 
 
 def test_a_blind_task_stays_blind_when_its_labels_change(world: World, studio: FakeStudio) -> None:

@@ -19,13 +19,14 @@ from ..studio import audit_words as words
 from ..studio.audit import Audit, audit
 from ..studio.audit_read import audit_of
 from ..studio.pulled import shown_name
+from ..tables import printable, table
 
 _SHOWN_WORST = 10
 
 
 def run(
     project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
-    table: Annotated[
+    sheet: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write the rows of all classes there, too.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -33,14 +34,14 @@ def run(
     """Measure the teacher by what people made of its labels, and how they worked. It reads labels.db alone."""
     opened = Project.open(project)
     found, names = _measured(opened)
-    if table is not None:
-        _write_csv(found, table.expanduser().absolute())
+    if sheet is not None:
+        _write_csv(found, sheet.expanduser().absolute())
     if as_json:
         print(json.dumps(words.as_json(found, lambda sha256: names[sha256])))
         return
     print("\n".join(_lines(found, names)))
-    if table is not None:
-        print(f"wrote {display(table.expanduser().absolute())}")
+    if sheet is not None:
+        print(f"wrote {display(sheet.expanduser().absolute())}")
     print(_next(found, shlex.quote(display(opened.root))))
 
 
@@ -59,9 +60,9 @@ def _lines(found: Audit, names: dict[str, str]) -> list[str]:
         return lines
     for title, group, seen in words.groups(found):
         columns = words.TEACHER_COLUMNS if seen else words.BLIND_COLUMNS
-        lines += [title, *words.table(columns, words.class_rows(group, seen))]
+        lines += [title, *table(columns, words.class_rows(group, seen))]
         if seen and group.confusion:
-            changed = [f"{words.printable(old)} to {words.printable(new)} {n:,}" for old, new, n in group.confusion]
+            changed = [f"{printable(old)} to {printable(new)} {n:,}" for old, new, n in group.confusion]
             lines.append(f"  relabelled: {', '.join(changed)}")
     lines += [f"  {rule}" for rule in words.RULES] if words.groups(found) else []
     lines.append("work, pre-labelled against blind")
@@ -69,12 +70,12 @@ def _lines(found: Audit, names: dict[str, str]) -> list[str]:
         lines.append(f"  {title}: {seen_cell}; blind {blind_cell}; difference {difference}")
     lines += [f"  {words.MEDIANS}"] if found.work.image_seconds.n or found.work_blind.image_seconds.n else []
     rows = [(person.annotator, words.person_cells(person)) for person in found.people]
-    lines += ["people, with the median of seconds", *words.table(words.PEOPLE_COLUMNS, rows)]
-    lines += [f"look: {words.printable(remark)}" for remark in words.remarks(found)]
+    lines += ["people, with the median of seconds", *table(words.PEOPLE_COLUMNS, rows)]
+    lines += [f"look: {printable(remark)}" for remark in words.remarks(found)]
     if found.worst:
         lines.append("worst disagreements")
         lines += [
-            f"  {words.printable(words.worst_line(one))}: {words.printable(names[one.sha256])}"
+            f"  {printable(words.worst_line(one))}: {printable(names[one.sha256])}"
             for one in found.worst[:_SHOWN_WORST]
         ]
     return lines

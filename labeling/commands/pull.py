@@ -13,6 +13,7 @@ import typer
 
 from ..image_files import display
 from ..project import Project
+from ..tables import printable
 
 if TYPE_CHECKING:
     from ..core.store import Store
@@ -81,11 +82,6 @@ def as_text(project: Project, pulled: Pulled) -> str:
         lines.append(f"  and {len(pulled.attention) - _SHOWN} more; --json lists all")
     lines.append(f"next: labelstill audit --project {shlex.quote(display(project.root))}")
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """Return the text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _headline(pulled: Pulled) -> str:

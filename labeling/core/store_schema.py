@@ -127,6 +127,7 @@ _TABLES_2 = (
         blind INTEGER NOT NULL,  -- 1: pushed without its prediction
         drawn INTEGER NOT NULL,  -- 1: chosen by lot, not by need
         attention TEXT,  -- why nobody's answer could be taken
+        taken INTEGER NOT NULL DEFAULT 0,  -- 1: the review of the image came from this task
         PRIMARY KEY (target_id, sha256),
         CHECK (state <> 'sent' OR task_id IS NOT NULL)
     )""",

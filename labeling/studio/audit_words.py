@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -172,21 +172,6 @@ _SHARES = ("precision", "precision_low", "precision_high", "recall", "recall_low
 def plain_cell(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula."""
     return f"'{text}" if text.startswith(_CELLS_STARTING_A_FORMULA) else text
-
-
-def printable(text: str) -> str:
-    """Return the text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def table(columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-    """Return lines with aligned cells, the name last, where its width does no harm."""
-    lines = [(list(columns), ""), *((list(cells), printable(name)) for name, cells in rows)]
-    widths = [max(len(cells[k]) for cells, _ in lines) for k in range(len(columns))]
-    return [
-        "  " + "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) + f"  {name}".rstrip()
-        for cells, name in lines
-    ]
 
 
 def _circumstances(one: Disagreement) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 import httpx
 
 from ..formats.labelstudio import KEY
-from . import imports, picture_files, task_pages
+from . import imports, ml_connection, picture_files, task_pages
 from .replies import InDoubt
 from .shapes import Row, Shape, has, rows
 from .wire import Wire
@@ -80,10 +80,7 @@ class StudioClient:
 
     def version(self) -> str:
         """Return the server's release, such as "1.23.2". The token is not sent."""
-        shape = Shape(
-            "the version of a Label Studio", lambda said: has("release")(said) and isinstance(said["release"], str)
-        )
-        release: str = self._wire.json("GET", "/api/version", shape, open_to_all=True)["release"]
+        release: str = self._wire.json("GET", "/api/version", _VERSION, open_to_all=True)["release"]
         return release
 
     def whoami(self) -> Row:
@@ -181,12 +178,8 @@ class StudioClient:
         return self._row("PATCH", f"/api/tasks/{task_id}/", _TASK, fields)
 
     def delete_tasks(self, project_id: int, ids: Sequence[int]) -> None:
-        """Delete tasks with all that people did to them; those that do not exist are passed over."""
-        if not ids:  # which the server would take for all of them
-            return
-        chosen = {"selectedItems": {"all": False, "included": list(ids)}}
-        params: dict[str, str | int] = {"id": "delete_tasks", "project": project_id}
-        self._wire.json("POST", "/api/dm/actions", _DONE, params=params, body=chosen, repeat=True)
+        """Delete tasks with all that people did to them; ids that no task has now are passed over."""
+        task_pages.delete(self._wire, project_id, ids)
 
     # Predictions ---------------------------------------------------------------------------------------------------
 
@@ -236,6 +229,16 @@ class StudioClient:
             ServerError: another server holds it, or none.
         """
         return picture_files.fetch(self._wire, address, max_bytes)
+
+    # A model that answers people ------------------------------------------------------------------------------------
+
+    def connect_ml_backend(self, project_id: int, url: str, title: str) -> None:
+        """Let a project ask the model at ``url``; see ``ml_connection.connect``. Raises StateError, InDoubt too."""
+        ml_connection.connect(self._wire, project_id, url, title)
+
+    def disconnect_ml_backend(self, project_id: int, url: str) -> None:
+        """Let a project no longer ask the model at ``url``."""
+        ml_connection.disconnect(self._wire, project_id, url)
 
     def _row(self, method: str, path: str, shape: Shape, body: object = None) -> Row:
         row: Row = self._wire.json(method, path, shape, body=body)

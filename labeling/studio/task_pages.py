@@ -21,6 +21,7 @@ KEYS_AT_ONCE = 50
 
 Condition = dict[str, Any]
 
+_DONE = Shape("a report of what was done", has("processed_items"))
 _PAGE = Shape("a page of tasks", lambda page: has("total", "tasks")(page) and rows("id", "data")(page["tasks"]))
 
 
@@ -31,14 +32,12 @@ def after(task_id: int) -> Condition:
 
 def updated_after(moment: str) -> Condition:
     """Only tasks that changed later; a time in ISO 8601 with its zone. Raises InputError."""
-    try:
-        parsed = datetime.fromisoformat(moment)
-    except ValueError:
-        parsed = datetime.min
-    if parsed.tzinfo is None:
-        raise InputError(f"{replies.shown(moment)!r} is no time: expected ISO 8601 with a zone")
-    # The server reads this form only, and leaves the fraction out itself where it is zero.
-    return _condition("updated_at", "greater", "Datetime", parsed.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    return _condition("updated_at", "greater", "Datetime", _moment(moment))
+
+
+def made_until(moment: str) -> Condition:
+    """Only tasks that were made by then; a time in ISO 8601 with its zone. Raises InputError."""
+    return _condition("created_at", "less_or_equal", "Datetime", _moment(moment))
 
 
 def with_drafts() -> Condition:
@@ -105,6 +104,32 @@ def highest(wire: Wire, project_id: int) -> int:
     """Return the highest id of a task, 0 where there is none."""
     tasks = _page(wire, project_id, [], size=1, order="-tasks:id")["tasks"]
     return int(tasks[0]["id"]) if tasks else 0
+
+
+def delete(wire: Wire, project_id: int, ids: Sequence[int]) -> None:
+    """Delete the tasks that have these ids now.
+
+    The server may carry a request out long after it was given up, and gives the ids of deleted tasks out again. So a
+    task that is made later is never meant, whatever its id.
+    """
+    newest = _page(wire, project_id, [], size=1, order="-tasks:created_at")["tasks"] if ids else []
+    if not newest:  # the server would take an empty list for all tasks
+        return
+    filters = {"conjunction": "and", "items": [made_until(str(newest[0].get("created_at")))]}
+    body = {"selectedItems": {"all": False, "included": list(ids)}, "filters": filters}
+    params: dict[str, str | int] = {"id": "delete_tasks", "project": project_id}
+    wire.json("POST", "/api/dm/actions", _DONE, params=params, body=body, repeat=True)
+
+
+def _moment(text: str) -> str:
+    """Return a time in the only form that the server reads; it leaves the fraction out itself where it is zero."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        parsed = datetime.min
+    if parsed.tzinfo is None:
+        raise InputError(f"{replies.shown(text)!r} is no time: expected ISO 8601 with a zone")
+    return parsed.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _condition(column: str, operator: str, kind: str, value: object) -> Condition:
