@@ -7,7 +7,7 @@ STUDIO := .venv-studio
 STUDIO_INSTALLED := $(STUDIO)/.installed
 PEER := .bench/peer/autodistill
 PYTEST := $(BIN)/python -m pytest
-BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu
+BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu studio
 
 .PHONY: help setup studio-env demo test test-fast test-slow check bench measure clean
 
@@ -59,7 +59,7 @@ measure: setup
 	$(BIN)/python scripts/measure_real_photos.py
 	$(BIN)/python scripts/measure_box_prompts.py
 
-bench: setup $(PEER)
+bench: setup studio-env $(PEER)
 	@for name in $(BENCHES); do $(BIN)/python scripts/bench/$$name.py || exit 1; done
 
 $(PEER): scripts/bench/peer.py | setup

@@ -6,6 +6,7 @@ import os
 import shlex
 import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from filelock import FileLock
 from labeling.cli import main
 from tests.fakes import draw, poison
 
-#: Locks that a case holds; whoever runs it lets go of them.
-HELD: list[FileLock] = []
+#: Locks, servers and variables that a case holds; whoever runs it lets go of them.
+HELD = ExitStack()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,7 @@ def newer(folder: Path) -> None:
 def locked(folder: Path) -> None:
     labelled(folder)
     draw(folder / "photos" / "new.png", [])
-    HELD.append(FileLock(folder / "p" / ".labelstill.lock"))
-    HELD[-1].acquire()
+    HELD.enter_context(FileLock(folder / "p" / ".labelstill.lock"))
 
 
 def sealed(name: str) -> Callable[[Path], object]:
@@ -300,7 +300,7 @@ PROJECT = [
     Case("a report below a file", "report --project %/p --out %/drawn/r.html", labelled),
     Case("an export into a folder in use", "convert --project %/p --to coco --out %/photos", labelled),
 ]
-ALL = [*USAGE, *REQUEST, *FILES, *WEIGHTS, *CONFIG, *PROJECT]
+GENERAL = [*USAGE, *REQUEST, *FILES, *WEIGHTS, *CONFIG, *PROJECT]
 
 
 def split(typed: str, folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.paths import ROOT
+from tests.studio_servers import need_label_studio
 
 BENCH = ROOT / "scripts" / "bench"
 #: Script -> smallest options, and the beginnings of the rows that must be there.
@@ -101,6 +102,29 @@ def test_without_a_gpu_the_gpu_bench_says_so(cache: Path) -> None:
     assert row["why"] == "no CUDA device"
 
 
+@pytest.mark.server
+def test_the_bench_of_the_round_trip_loses_no_task_and_leaves_no_server(cache: Path) -> None:
+    need_label_studio()
+    answer = run("studio", ["--tasks", "20", "--heavy", "2", "--rounds", "1"], cache)
+    rows = {row["figure"]: row for row in answer["rows"]}
+    assert len(rows) == len(answer["rows"])
+    for beginning in (
+        "20 tasks x 5 regions: push ÷ SDK",
+        "push with nothing to do ÷ plain listing",
+        "pull with nothing to do ÷ plain listing",
+        "first pull of 20 answered tasks",
+        "push: peak memory at 20 tasks ÷ at 2",
+        "pull: peak memory at 20 tasks ÷ at 2",
+        "copy of a tiny photo",
+        "1920 x 1080: brush ÷ polygon in bytes",
+        "2 tasks of brushes: largest request",
+    ):
+        (row,) = (row for figure, row in rows.items() if figure.startswith(beginning))
+        assert row["value"] > 0
+    assert not list((cache / "studio").iterdir())
+    assert not [process for process in Path("/proc").glob("[0-9]*/environ") if str(cache / "studio") in _text(process)]
+
+
 def test_rounds_alternate_and_every_step_runs_in_each(rounds: ModuleType) -> None:
     order: list[str] = []
     times = rounds.interleave({"peer": lambda: order.append("peer"), "ours": lambda: order.append("ours")}, 3)
@@ -125,3 +149,10 @@ def test_a_missed_goal_stands_in_the_table_with_its_reason(rounds: ModuleType, v
 def test_what_was_not_measured_says_why(rounds: ModuleType) -> None:
     assert "| not measured |" in rounds.table([rounds.Row("speed", None, why="no GPU")])
     assert "no GPU" in rounds.table([rounds.Row("speed", None, why="no GPU")])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # it has ended, or belongs to somebody else
+        return ""

@@ -57,7 +57,7 @@ def test_every_photo_becomes_one_task_with_its_labels(world: World, studio: Fake
         with world.store() as store:
             machine = store.annotations_of(world.sha256(number), "machine")
         assert task["data"]["labelstill_id"] == world.sha256(number)
-        assert task["data"]["labelstill_name"] == str(world.photos / f"{number}.png")
+        assert task["data"]["labelstill_name"] == f"photos/{number}.png"
         (prediction,) = task["predictions"]
         assert prediction["model_version"] == MODEL_VERSION
         assert prediction["score"] == pytest.approx(0.6)
@@ -81,6 +81,15 @@ def test_the_first_link_opens_the_first_task(world: World, studio: FakeStudio) -
     assert world.push().first_link == done.first_link
 
 
+def test_the_first_link_opens_no_blind_task_where_there_is_another(world: World, studio: FakeStudio) -> None:
+    done = world.push(blind_share=0.5)
+    shown = [task["id"] for task in studio.tasks() if task["predictions"]]
+    assert 0 < len(shown) < 3
+    assert done.first_link is not None
+    assert int(done.first_link.rsplit("=", 1)[-1]) == min(shown)
+    assert world.push().first_link == done.first_link
+
+
 def test_a_push_with_nothing_to_do_asks_little_and_writes_nothing(world: World, studio: FakeStudio) -> None:
     world.push()
     with world.store() as store:
@@ -90,8 +99,8 @@ def test_a_push_with_nothing_to_do_asks_little_and_writes_nothing(world: World, 
     assert (done.new, done.changed, done.unchanged) == (0, 0, 3)
     assert writes(studio, since) == []
     listings = [one.path for one in studio.requests[since:] if "/api/tasks" in one.path]
-    assert len(listings) <= 2
-    assert all("page_size=1" in path and "fields=all" not in path for path in listings)
+    assert len(listings) == 2
+    assert not any("fields=all" in path for path in listings)
     with world.store() as store:
         assert list(StudioLedger(store).tasks(world.target(store))) == before
 
@@ -407,10 +416,23 @@ def test_a_server_that_was_set_back_to_a_backup_gives_numbers_twice_and_mixes_no
     world.push(blind_share=0.0)
     kept = min(task["id"] for task in studio.tasks())
     studio.delete_tasks(*(task["id"] for task in studio.tasks() if task["id"] != kept))
-    studio.records._last_ids["tasks"] = kept
     assert world.push(blind_share=0.0).withdrawn == 2
     assert world.push(blind_share=0.0, again=True, audit_share=1.0).new == 2
     assert_exactly_once(world, range(3))
+
+
+def test_a_task_whose_number_was_given_out_again_is_not_taken_for_ours(world: World, studio: FakeStudio) -> None:
+    """People delete the newest task, somebody imports another one: as many tasks as before, up to the same number."""
+    world.push(blind_share=0.0)
+    *_, newest = studio.tasks()
+    studio.delete_tasks(newest["id"])
+    (number,) = studio.records.add_tasks(newest["project"], [{"data": {"image": "/of/somebody/else.png"}}])
+    assert number == newest["id"]
+    done = world.push(blind_share=0.0)
+    assert (done.new, done.withdrawn, done.left_out) == (0, 1, 1)
+    assert world.push(again=True, blind_share=0.0).new == 1
+    assert world.push().new == 0
+    assert len(studio.tasks()) == 4
 
 
 # What is chosen

@@ -66,23 +66,26 @@ def run_killed(world: World, method: str, path: str, nth: int, *, arrives: bool)
 
 
 @pytest.mark.parametrize(
-    ("step", "method", "path", "nth", "arrives", "rows"),
+    ("step", "method", "path", "nth", "arrives", "sent", "intended"),
     [
-        ("before the intent", "GET", "/api/tasks", 3, True, []),
-        ("between intent and request", "POST", "/import", 1, False, ["intended"] * 2),
-        ("between request and confirmation", "POST", "/import", 1, True, ["intended"] * 2),
-        ("between two chunks", "GET", "/api/tasks", 4, True, ["sent"] * 2),
-        ("in the second chunk", "POST", "/import", 2, True, ["intended"] * 2 + ["sent"] * 2),
-        ("in the last chunk", "POST", "/import", 3, False, ["intended"] + ["sent"] * 4),
+        # The next chunk may be intended, and the one before confirmed, while a request is on its way.
+        ("before the intent", "GET", "/api/tasks", 2, True, {0}, {0}),
+        ("between intent and request", "POST", "/import", 1, False, {0}, {2, 4}),
+        ("between request and confirmation", "POST", "/import", 1, True, {0}, {2, 4}),
+        ("in the second chunk", "POST", "/import", 2, True, {0, 2}, {2, 3, 4}),
+        ("in the last chunk, which is lost", "POST", "/import", 3, False, {2, 4}, {1, 3}),
+        ("after the last confirmation", "GET", "/api/tasks", 3, True, {5}, {0}),
     ],
 )
 def test_a_push_that_is_killed_at_a_step_is_finished_by_the_next(
-    tmp_path: Path, step: str, method: str, path: str, nth: int, arrives: bool, rows: list[str]
+    tmp_path: Path, step: str, method: str, path: str, nth: int, arrives: bool, sent: set[int], intended: set[int]
 ) -> None:
     with FakeStudio() as studio:
         world = World(tmp_path, studio, photos=PHOTOS)
         assert run_killed(world, method, path, nth, arrives=arrives) == -signal.SIGKILL
-        assert sorted(world.rows().values()) == rows, step
+        rows = list(world.rows().values())
+        assert rows.count("sent") in sent, step
+        assert rows.count("intended") in intended, step
         world.push(blind_share=0.0)
         assert_exactly_once(world, range(PHOTOS))
 

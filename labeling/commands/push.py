@@ -89,9 +89,15 @@ def _push(
     from ..studio.target import open_target
 
     server = connection(project)
-    with StudioClient(server.url, server.token) as client, stop_on_signals() as stop, _progress(quiet) as shown:
+    # Pictures of the next chunk are uploaded while a chunk is on its way, so they have a connection of their own.
+    with (
+        StudioClient(server.url, server.token) as client,
+        StudioClient(server.url, server.token) as pictures,
+        stop_on_signals() as stop,
+        _progress(quiet) as shown,
+    ):
         target = open_target(project, store, client, local=server.local, **choices)
-        media = Media(project, store, client, target)
+        media = Media(project, store, pictures, target)
         done = push(store, client, target, media, wishes, pause=stop.wait, shown=shown)
     return done, stop.exit_code if done.stopped else 0
 

@@ -183,6 +183,12 @@ class StudioLedger:
         sql = "SELECT ifnull(max(task_id), 0) FROM studio_tasks WHERE target_id = ?"
         return int(self._store.rows(sql, target.id)[0][0])
 
+    def newest_sent(self, target: Target) -> tuple[int, str]:
+        """Return number and image of the newest task that the server is known to have; (0, "") without any."""
+        sql = "SELECT task_id, sha256 FROM studio_tasks WHERE target_id = ? AND state = 'sent'"
+        rows = self._store.rows(f"{sql} ORDER BY task_id DESC LIMIT 1", target.id)
+        return (rows[0][0], rows[0][1]) if rows else (0, "")
+
     def task_id(self, target: Target, sha256: str) -> int | None:
         """Return the number of an image's task on the server, None where it is not known."""
         sql = "SELECT task_id FROM studio_tasks WHERE target_id = ? AND sha256 = ?"

@@ -200,7 +200,7 @@ def _drawn(region: _Region, outline: Points) -> Item:
 
 def _brush(region: _Region) -> Item:
     try:
-        rle = brush_to_rle(region.value.get("rle") or [], region.size_wh[::-1])
+        rle = brush_to_rle(brush_numbers(region.value.get("rle")), region.size_wh[::-1])
     except InputError as error:
         raise InputError(f"{region.where}: {error}") from error
     return Item(region.label, masks.box(rle) or (0.0, 0.0, 0.0, 0.0), rle=rle, score=region.score)
@@ -230,6 +230,17 @@ def _number(value: Any, what: str) -> float:
     return float(value)
 
 
+def brush_numbers(rle: Any) -> list[int]:
+    """Return what ``value.rle`` says, held to be a list before anything is made of it. Raises InputError."""
+    if not isinstance(rle, list):
+        raise InputError(f"expected a brush mask as a list of numbers from 0 to 255, got {shown(rle)}")
+    return rle
+
+
 def shown(value: Any) -> str:
-    shown = repr(value)
+    """Return JSON in at most 80 characters on one line."""
+    try:
+        shown = repr(value)
+    except (RecursionError, ValueError):  # nested too deep, or a number too long to print
+        shown = f"a {type(value).__name__} beyond printing"
     return shown if len(shown) <= 80 else shown[:77] + "..."

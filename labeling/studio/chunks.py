@@ -110,7 +110,8 @@ class Packer:
     def _parcel(self, entry: Queued, address: str) -> Parcel | None:
         sha256 = entry.sha256
         state, name = self._states[sha256], name_of(self._store, sha256)
-        data = {IMAGE_CONTROL: address, KEY: sha256, NAME_KEY: name}
+        # Where the folder lies is nobody's business on a server that others use.
+        data = {IMAGE_CONTROL: address, KEY: sha256, NAME_KEY: "/".join(name.split("/")[-2:])}
         if sha256 in self._notes:
             data[ASK_KEY] = self._notes[sha256]
         labels = labels_to_push(self._store, sha256, state)

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..core import geometry, masks
-from ..core.records import Annotation, Provenance
-from .convert import Drawn, read, regions
+import numpy as np
 
+from ..core import geometry, masks
+from ..core.records import Annotation, Provenance, Rle
+from .convert import Drawn
+from .polygon import MIN_POLYGON_IOU, outline_percent
+
+_SAME_PERCENT = 1e-3
 _SAME_PX = 0.01
-_SAME_IOU = 0.9999
+"""Editors calculate in pixels of the screen: what comes back untouched differs by less than both together."""
+
+_NEVER_SAME_IOU = MIN_POLYGON_IOU - 0.01
+"""A polygon that holds its mask less than this cannot be the one that was pushed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +73,38 @@ def to_annotations(changes: Sequence[Change], sha256: str, annotator: str) -> li
 def _change(pushed: Annotation, drawn: Drawn | None, size_wh: tuple[int, int]) -> Change:
     if drawn is None:
         return Change("deleted", pushed, None, 0.0)
-    iou = 1.0 if _untouched(pushed, drawn, size_wh) else _overlap(pushed, drawn)
+    iou = _overlap(pushed, drawn, size_wh)
     if drawn.class_name != pushed.class_name:
         return Change("relabelled", pushed, drawn, iou)
     return Change("kept" if iou == 1.0 else "moved", pushed, drawn, iou)
 
 
-def _untouched(pushed: Annotation, drawn: Drawn, size_wh: tuple[int, int]) -> bool:
-    (as_sent,), _ = read([regions(pushed, size_wh)], size_wh)
-    if as_sent.kind != drawn.kind or drawn.corners is not None:
-        return False
-    if as_sent.rle is None or drawn.rle is None:
-        return all(abs(a - b) <= _SAME_PX for a, b in zip(as_sent.box_xyxy, drawn.box_xyxy, strict=True))
-    return as_sent.rle == drawn.rle or masks.iou(as_sent.rle, drawn.rle) >= _SAME_IOU
-
-
-def _overlap(pushed: Annotation, drawn: Drawn) -> float:
-    """Return the IoU of two shapes that are not the same, below 1 even where they cover the same pixels."""
-    if pushed.rle is not None and drawn.rle is not None:
-        found = masks.iou(pushed.rle, drawn.rle)
-    else:
-        found = float(geometry.iou([pushed.box_xyxy], [drawn.box_xyxy])[0, 0])
+def _overlap(pushed: Annotation, drawn: Drawn, size_wh: tuple[int, int]) -> float:
+    """Return the IoU of two shapes: 1 where nothing was touched, and below 1 for any other."""
+    if pushed.rle is None or drawn.rle is None:
+        (box,) = geometry.clip_boxes([pushed.box_xyxy], size_wh)
+        untouched = pushed.rle is None and drawn.kind == "rectangle" and drawn.corners is None
+        if untouched and _same(box.reshape(2, 2), np.reshape(drawn.box_xyxy, (2, 2)), size_wh):
+            return 1.0
+        return min(float(geometry.iou([box], [drawn.box_xyxy])[0, 0]), 1 - 1e-9)
+    if drawn.rle == pushed.rle:
+        return 1.0
+    found = masks.iou(pushed.rle, drawn.rle)
+    # Only what lies this close is worth the outline that was pushed, which takes longer than all the rest.
+    if found >= _NEVER_SAME_IOU and drawn.outline is not None and _is_its_outline(pushed.rle, drawn.outline, size_wh):
+        return 1.0
     return min(found, 1 - 1e-9)
+
+
+def _is_its_outline(rle: Rle, outline: tuple[tuple[float, float], ...], size_wh: tuple[int, int]) -> bool:
+    percent = outline_percent(rle)
+    return percent is not None and _same(geometry.from_fractions(percent / 100, size_wh), np.array(outline), size_wh)
+
+
+def _same(points: geometry.Points, others: geometry.Points, size_wh: tuple[int, int]) -> bool:
+    """Say whether points are the same but for the noise of an editor; both (k, 2) pixels."""
+    slack = _SAME_PX + np.array(size_wh) * (_SAME_PERCENT / 100)
+    return points.shape == others.shape and bool((np.abs(points - others) <= slack).all())
 
 
 def _annotation(change: Change, drawn: Drawn, sha256: str, annotator: str, place: int) -> Annotation:
@@ -97,5 +114,6 @@ def _annotation(change: Change, drawn: Drawn, sha256: str, annotator: str, place
         box, rle = change.pushed.box_xyxy, change.pushed.rle
     one = Annotation("", sha256, drawn.class_name, box, made, rle)
     # No time in the id: the same answer always gets the same one.
-    content = [sha256, "human", annotator, one.class_name, [round(edge, 2) for edge in box], made.parent_id, place]
+    shape = [[round(edge, 2) for edge in box], rle and rle["counts"]]
+    content = [sha256, "human", annotator, one.class_name, *shape, made.parent_id, place]
     return replace(one, id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32])

@@ -1,14 +1,17 @@
-"""One object as one region of Label Studio, and back; pure functions, percent there and pixels here."""
+"""One object as one region of Label Studio, and back; pure functions, percent there and pixels here.
+
+A picture that was turned in the editor (``image_rotation``, only where somebody added ``rotateControl``) changes what
+people see and nothing that is saved: percentages and sizes stay those of the upright picture.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
 from ..core import geometry, masks
@@ -16,23 +19,29 @@ from ..core.brush import brush_to_rle, encode_brush
 from ..core.errors import InputError
 from ..core.records import Annotation, Rle
 from ..formats.items import Corners
-from ..formats.labelstudio_regions import ABOUT_THE_IMAGE, BOX_CONTROL, IMAGE_CONTROL, MASK_CONTROL, shown
+from ..formats.labelstudio_regions import (
+    ABOUT_THE_IMAGE,
+    BOX_CONTROL,
+    IMAGE_CONTROL,
+    MASK_CONTROL,
+    brush_numbers,
+    shown,
+)
+from .polygon import MIN_POLYGON_IOU, outline_percent
 
 POLYGON_CONTROL = "polygon"
 """Name of the ``PolygonLabels`` tag."""
-
-MIN_POLYGON_IOU = 0.99
-"""A mask that no polygon holds as well as this is pushed as a brush."""
 
 MODEL_VERSION = "labelstill"
 """Of every prediction: who labels one task after the other is shown predictions of one version only."""
 
 Kind = Literal["rectangle", "polygon", "brush"]
 
-_TOLERANCES_PX = (2.0, 1.0, 0.5)
-_DIGITS = 6
+_TURNS = (None, 0, 90, 180, 270)
 _MOST_CHECKED = 10_000
 """Corners of an outline that is searched for crossings."""
+
+_NO_TURN_DEGREES = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class Drawn:
         kind: what was drawn.
         corners: of a turned rectangle, in pixels.
         origin: prediction, prediction-changed or manual, where Label Studio says it.
+        outline: corners of a polygon in pixels, as they were drawn.
     """
 
     region_id: str
@@ -56,6 +66,7 @@ class Drawn:
     kind: Kind
     corners: Corners | None = None
     origin: str | None = None
+    outline: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +91,9 @@ def regions(annotation: Annotation, size_wh: tuple[int, int]) -> dict[str, Any]:
     """Return the one region of one object: a polygon where it holds the mask, else a brush; a rectangle without."""
     if annotation.rle is None:
         kind, control, value = "rectanglelabels", BOX_CONTROL, _rectangle_value(annotation.box_xyxy, size_wh)
-    elif (outline := _outline(annotation.rle)) is not None:
-        points = (100 * geometry.to_fractions(outline, size_wh)).round(_DIGITS).tolist()
-        kind, control, value = "polygonlabels", POLYGON_CONTROL, {"points": points, "closed": True}
+    elif (outline := outline_percent(annotation.rle)) is not None:
+        value = {"points": outline.tolist(), "closed": True}
+        kind, control = "polygonlabels", POLYGON_CONTROL
     else:
         value = {"format": "rle", "rle": encode_brush(annotation.rle)}
         kind, control = "brushlabels", MASK_CONTROL
@@ -103,22 +114,24 @@ def regions(annotation: Annotation, size_wh: tuple[int, int]) -> dict[str, Any]:
 def read(result: Sequence[Any], size_wh: tuple[int, int]) -> tuple[list[Drawn], list[Refused]]:
     """Return the objects that the raw regions of one annotation say, and the regions that say none.
 
-    Statements about the image as a whole are neither.
+    Statements about the image as a whole are neither. Whatever JSON comes, this returns.
 
     Args:
         result: of an annotation, a draft or a prediction.
         size_wh: of the upright image in pixels.
     """
+    if not isinstance(result, list | tuple):
+        return [], [Refused("?", f"expected a list of regions, got {shown(result)}")]
     drawn: list[Drawn] = []
     refused: list[Refused] = []
     for region in result:
-        if isinstance(region, Mapping) and region.get("type") in ABOUT_THE_IMAGE:
+        if isinstance(region, Mapping) and _is_about_the_image(region.get("type")):
             continue
         try:
             drawn.append(_object(region, size_wh))
         except InputError as error:
-            name = region.get("id") if isinstance(region, Mapping) else None
-            refused.append(Refused(str(name or "?"), str(error)))
+            name = _id(region) if isinstance(region, Mapping) else "?"
+            refused.append(Refused(name if name.isprintable() else shown(name), str(error)))
     return drawn, refused
 
 
@@ -137,60 +150,62 @@ def _object(region: Any, size_wh: tuple[int, int]) -> Drawn:
     if drawn_on != size_wh:
         width, height = (shown(side) for side in drawn_on)
         raise InputError(f"drawn on a picture of {width} x {height} px, ours has {size_wh[0]} x {size_wh[1]}")
-    if region.get("image_rotation") not in (0, None):
+    if region.get("image_rotation") not in _TURNS:
         raise InputError(f"the picture was turned by {shown(region['image_rotation'])} degrees: turn it back")
-    name, box, rle, corners = _READERS[kind](value, size_wh)
-    return Drawn(str(region.get("id")), labels[0], box, rle, name, corners, region.get("origin"))
+    origin = region.get("origin")
+    return replace(
+        _READERS[kind](value, size_wh),
+        region_id=_id(region),
+        class_name=labels[0],
+        origin=origin if isinstance(origin, str) else None,
+    )
 
 
-_Shape = tuple[Kind, tuple[float, float, float, float], Rle | None, Corners | None]
-
-
-def _read_rectangle(value: Mapping[str, Any], size_wh: tuple[int, int]) -> _Shape:
+def _read_rectangle(value: Mapping[str, Any], size_wh: tuple[int, int]) -> Drawn:
     sides = [[_number(value, "x"), _number(value, "y")], [_number(value, "width"), _number(value, "height")]]
     ((x, y), (width, height)) = geometry.from_fractions(np.array(sides) / 100, size_wh).tolist()
     if min(width, height) <= 0:
         raise InputError(f"expected a width and height above 0, got {shown(sides[1])} percent")
-    degrees = _number(value, "rotation") % 360 if value.get("rotation") else 0.0
+    degrees = 0.0 if value.get("rotation") is None else _number(value, "rotation") % 360
     corners = None
     points = geometry.corners_of_box((x, y, x + width, y + height))
-    if degrees:
+    if min(degrees, 360 - degrees) > _NO_TURN_DEGREES:
         points = geometry.rotated_to_corners(x, y, width, height, degrees)
         corners = cast(Corners, tuple((x, y) for x, y in points.tolist()))
-    return "rectangle", _inside(geometry.box_around(points), size_wh), None, corners
+    return Drawn("", "", _inside(geometry.box_around(points), size_wh), None, "rectangle", corners)
 
 
-def _read_polygon(value: Mapping[str, Any], size_wh: tuple[int, int]) -> _Shape:
-    try:
-        percent = np.array(value.get("points"), dtype=np.float64).reshape(-1, 2)
-    except (TypeError, ValueError):
-        raise InputError(f"expected points as [[x, y], ...], got {shown(value.get('points'))}") from None
-    if len(percent) < 3 or not (np.abs(percent) < 1e6).all():
-        raise InputError(f"expected at least three points of a polygon, got {shown(value.get('points'))}")
-    outline = geometry.from_fractions(percent / 100, size_wh)
+def _read_polygon(value: Mapping[str, Any], size_wh: tuple[int, int]) -> Drawn:
+    said = value.get("points")
+    if not isinstance(said, list) or len(said) < 3:
+        raise InputError(f"expected at least three points of a polygon, got {shown(said)}")
+    for point in said:
+        if not isinstance(point, list) or len(point) != 2 or not all(map(_is_number, point)):
+            raise InputError(f"expected points as [[x, y], ...], got {shown(point)} among them")
+    outline = geometry.from_fractions(np.array(said, dtype=np.float64) / 100, size_wh)
     size_hw = (size_wh[1], size_wh[0])
     rle = masks.polygons_to_rle([outline], size_hw)
     if len(outline) <= _MOST_CHECKED and not (ring := shapely.Polygon(outline)).is_valid:
-        parts = [one for one in shapely.get_parts(shapely.make_valid(ring)) if isinstance(one, shapely.Polygon)]
-        repaired = masks.polygons_to_rle([np.array(one.exterior.coords)[:-1] for one in parts], size_hw)
+        parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(ring)))
+        rings = [np.array(one.exterior.coords)[:-1] for one in parts if isinstance(one, shapely.Polygon)]
         # A loop of a few pixels is a slip of the hand; more has two readings.
-        if masks.iou(rle, repaired) < MIN_POLYGON_IOU:
+        if masks.iou(rle, masks.polygons_to_rle(rings, size_hw)) < MIN_POLYGON_IOU:
             raise InputError("the outline crosses itself: draw it anew, or paint it with the brush")
-    return _masked("polygon", rle)
+    return replace(_masked("polygon", rle), outline=tuple((x, y) for x, y in outline.tolist()))
 
 
-def _read_brush(value: Mapping[str, Any], size_wh: tuple[int, int]) -> _Shape:
-    return _masked("brush", brush_to_rle(value.get("rle") or [], size_wh[::-1]))
+def _read_brush(value: Mapping[str, Any], size_wh: tuple[int, int]) -> Drawn:
+    return _masked("brush", brush_to_rle(brush_numbers(value.get("rle")), size_wh[::-1]))
 
 
-def _masked(kind: Kind, rle: Rle) -> _Shape:
+def _masked(kind: Kind, rle: Rle) -> Drawn:
     box = masks.box(rle)
     if box is None:
         raise InputError("nothing of it lies inside the picture: delete it")
-    return kind, box, rle, None
+    return Drawn("", "", box, rle, kind)
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any], tuple[int, int]], _Shape]] = {
+_READERS: dict[str, Callable[[Mapping[str, Any], tuple[int, int]], Drawn]] = {
     "rectanglelabels": _read_rectangle,
     "polygonlabels": _read_polygon,
     "brushlabels": _read_brush,
@@ -198,22 +213,9 @@ _READERS: dict[str, Callable[[Mapping[str, Any], tuple[int, int]], _Shape]] = {
 
 
 def _rectangle_value(box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> dict[str, Any]:
-    x0, y0, x1, y1 = box_xyxy
+    x0, y0, x1, y1 = geometry.clip_boxes([box_xyxy], size_wh)[0].tolist()
     ((x, y), (width, height)) = (100 * geometry.to_fractions([(x0, y0), (x1 - x0, y1 - y0)], size_wh)).tolist()
     return {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
-
-
-def _outline(rle: Rle) -> npt.NDArray[np.float64] | None:
-    """Return the plainest outline that holds a mask of one part without holes, or None."""
-    polygons, _ = masks.rle_to_polygons(rle)
-    if len(polygons) != 1 or not (exact := shapely.Polygon(polygons[0])).is_valid:
-        return None
-    size_hw = (rle["size"][0], rle["size"][1])
-    candidates = (np.array(exact.simplify(by).exterior.coords)[:-1] for by in _TOLERANCES_PX)
-    for outline in (*candidates, polygons[0]):
-        if len(outline) >= 3 and masks.iou(rle, masks.polygons_to_rle([outline], size_hw)) >= MIN_POLYGON_IOU:
-            return outline
-    return None
 
 
 def _inside(box: tuple[float, float, float, float], size_wh: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -223,8 +225,21 @@ def _inside(box: tuple[float, float, float, float], size_wh: tuple[int, int]) ->
     return x0, y0, x1, y1
 
 
+def _id(region: Mapping[str, Any]) -> str:
+    name = region.get("id")
+    return name if isinstance(name, str) and name else "?" if name is None else shown(name)
+
+
+def _is_about_the_image(kind: Any) -> bool:
+    return isinstance(kind, str) and kind in ABOUT_THE_IMAGE
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) < 1e6
+
+
 def _number(value: Mapping[str, Any], key: str) -> float:
     number = value.get(key)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < 1e6:
+    if not _is_number(number):
         raise InputError(f"expected {key} as a number, got {shown(number)}")
-    return float(number)
+    return float(cast(float, number))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..core.config import FiltersConfig
-from ..core.errors import StateError
+from ..core.errors import BackendError, StateError
 from ..core.store import Store
 from ..project import Project
 from ..teachers.backends import TeacherSpec
@@ -16,27 +16,46 @@ from ..teachers.filter_settings import FilterSettings
 if TYPE_CHECKING:
     from ..teachers.teacher import Teacher
 
+_OF_THIS_CALL = ("device", "trust_weights")
+
 
 def teacher_spec(store: Store, *, trust_weights: bool) -> TeacherSpec:
-    """Return the models that labelled last; consent to run pickled code is not inherited.
+    """Return the models that labelled last; neither the device nor consent to run pickled code is inherited.
 
     Raises:
         StateError: nothing was ever labelled here.
     """
-    runs = [run for run in store.runs() if run.verb == "label"]
-    if not runs:
-        raise StateError(f"{store.path}: no teacher has labelled here yet: labelstill label PHOTOS --project DIR")
-    known = {field.name for field in fields(TeacherSpec)}
-    chosen = {name: value for name, value in runs[-1].settings["teacher"].items() if name in known}
+    kept = _settings(store)["teacher"]
+    known = {field.name for field in fields(TeacherSpec)}.difference(_OF_THIS_CALL)
+    chosen = {name: value for name, value in kept.items() if name in known}
     if chosen.get("class_names") is not None:
         chosen["class_names"] = Path(chosen["class_names"])
-    return TeacherSpec(**{**chosen, "trust_weights": trust_weights})
+    return TeacherSpec(**chosen, trust_weights=trust_weights)
 
 
 def last_teacher(project: Project, store: Store, *, trust_weights: bool = False) -> Teacher:
-    """Load the models that labelled last. Raises like ``teacher_spec`` and ``build_teacher``."""
+    """Load the models that labelled last, with the filters of that run and the classes of today.
+
+    Raises:
+        StateError: nothing was ever labelled here.
+        BackendError: its weights are gone. Others as ``build_teacher``.
+    """
     spec = teacher_spec(store, trust_weights=trust_weights)
     from ..teachers.teacher import build_teacher
 
-    filters = FilterSettings(**project.config.filters.model_dump(include=set(FiltersConfig.model_fields)))
-    return build_teacher(spec, project.ontology, filters)
+    kept = _settings(store).get("filters", {})
+    filters = FilterSettings(**{one.name: kept[one.name] for one in fields(FilterSettings) if one.name in kept})
+    try:
+        return build_teacher(spec, project.ontology, filters)
+    except BackendError as error:
+        raise BackendError(
+            f"the teacher that labelled last cannot be loaded ({error}): put it back, or label with another one"
+        ) from error
+
+
+def _settings(store: Store) -> Mapping[str, Any]:
+    """Return what the last labelling run was given, with its teacher."""
+    for run in reversed(store.runs()):
+        if run.verb == "label" and isinstance(run.settings.get("teacher"), dict):
+            return run.settings
+    raise StateError(f"{store.path}: no teacher has labelled here yet: labelstill label PHOTOS --project DIR")

@@ -126,7 +126,8 @@ class MlBackend(ThreadingHTTPServer):
         except Exception as error:  # one picture that does not fit into memory must not end the service
             problem = Problem(500, f"unexpected {type(error).__name__}: {error}")
         number = task.get("id")
-        self._tell(f"task {number if isinstance(number, int) else '?'}: {problem.sentence}")
+        if drawn or problem.status != 403:  # blind tasks are opened all the time
+            self._tell(f"task {number if isinstance(number, int) else '?'}: {problem.sentence}")
         raise problem
 
 

@@ -34,18 +34,15 @@ def connect(wire: Wire, project_id: int, url: str, title: str) -> None:
         )
     shown = _model_version(wire, project_id)
     fields = {"project": project_id, "url": url, "title": title, "is_interactive": True}
-    mine, *extra = known or [None]
+    mine, extra = (known[0] if known else None), known[1:]
+    method, path = ("PATCH", f"/api/ml/{mine['id']}") if mine else ("POST", "/api/ml/")
     try:
-        if mine is None:
-            wire.json("POST", "/api/ml/", _BACKEND, body=fields)
-        else:
-            wire.json("PATCH", f"/api/ml/{mine['id']}/", _BACKEND, body=fields)
+        wire.json(method, path, _BACKEND, body=fields)
     except ServerError as error:
-        if "health check failed" not in str(error):
-            raise
-        raise ServerError(
-            f"{wire.url}: cannot reach {url}: Label Studio has to run on this machine, outside of a container"
-        ) from error
+        # It adds the backend first, and then refuses to add the webhook, which is not wanted anyway.
+        there = "reserved network address" in str(error) and any(one["url"] == url for one in _known(wire, project_id))
+        if not there:
+            raise _in_words(wire.url, url, str(error)) or error from None
     for one in extra:
         _remove(wire, one)
     for address in {url, *(str(one["url"]) for one in known)}:
@@ -63,17 +60,31 @@ def disconnect(wire: Wire, project_id: int, url: str) -> None:
     _without_webhook(wire, project_id, url)
 
 
+def _in_words(studio: str, url: str, error: str) -> ServerError | None:
+    """Return what to do about the refusals that are to be expected, None for others."""
+    if "reserved network address" in error:
+        return ServerError(
+            f"{studio}: does not let models answer from its own machine ({url}): start it with "
+            "LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false, or anew with labelstill studio down and up"
+        )
+    if "health check failed" in error:
+        return ServerError(
+            f"{studio}: cannot reach {url}: Label Studio has to run on this machine, outside of a container"
+        )
+    return None
+
+
 def _known(wire: Wire, project_id: int) -> list[Row]:
     found: list[Row] = wire.json("GET", "/api/ml/", _BACKENDS, params={"project": project_id})
     return sorted(found, key=lambda one: int(one["id"]))
 
 
 def _remove(wire: Wire, backend: Row) -> None:
-    wire.json("DELETE", f"/api/ml/{backend['id']}/", _DONE, absent=True)
+    wire.json("DELETE", f"/api/ml/{backend['id']}", _DONE, absent=True)
 
 
 def _without_webhook(wire: Wire, project_id: int, url: str) -> None:
-    """Remove the webhook that comes with a backend: it would send everything that people do to whoever listens there."""
+    """Remove the webhook that comes with a backend: it sends all that people do to whoever listens there."""
     for hook in wire.json("GET", "/api/webhooks/", _WEBHOOKS, params={"project": project_id}):
         if hook["url"] == f"{url.rstrip('/')}/webhook":
             wire.json("DELETE", f"/api/webhooks/{hook['id']}/", _DONE, absent=True)

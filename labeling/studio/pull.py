@@ -11,11 +11,13 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import islice
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ..core.errors import InputError
+from ..core.errors import InputError, StateError
 from ..core.ontology import Ontology
 from ..core.records import REVIEWED_STATES, ImageState
 from ..core.store import Store
@@ -58,7 +60,7 @@ def pull(
     Raises:
         InputError: labels that no class answers to, or a policy that names nobody; nothing is written then.
         ServerError: the server did not answer, or not in the form that it promises; nothing is written then.
-        StateError: labels.db cannot be written; the batches before are safe.
+        StateError: labels.db cannot be written, or the disk is full; the batches before are safe.
     """
     ledger = StudioLedger(store)
     memory = _Memory(store, target)
@@ -71,7 +73,7 @@ def pull(
     states = store.states()
     # A draft that is thrown away leaves no trace in the task; an adopted task may be older than the newest change read.
     unsure = drafted(store, target) | {task.sha256 for task in tasks.values() if task.task_id not in memory.heard}
-    with tempfile.TemporaryFile("w+", encoding="utf-8", dir=store.path.parent, prefix=".pull-") as spool:
+    with _spool(store.path.parent) as spool:
         reading.read(unsure, lambda task, found: _keep(spool, task, found))
         gone = reading.gone()
         spool.seek(0)
@@ -142,6 +144,19 @@ def _check_annotator(policy: Policy, store: Store, users: Mapping[int, str]) -> 
         raise InputError(
             f"--policy: nobody is called {policy.mail!r} there; known: {', '.join(map(repr, sorted(known)))}"
         )
+
+
+@contextmanager
+def _spool(folder: Path) -> Iterator[IO[str]]:
+    """Yield a file without a name for what was read. Raises StateError where the disk has no room for it."""
+    try:
+        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder, prefix=".pull-") as file:
+            yield file
+    except OSError as error:
+        raise StateError(
+            f"{folder}: what people said cannot be kept there ({error.strerror}): make room and run labelstill pull "
+            "again; nothing is lost"
+        ) from error
 
 
 def _keep(spool: IO[str], task: Task, found: list[Answer]) -> None:

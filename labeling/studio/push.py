@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ..core.store import Store
-from ..core.store_studio import StudioLedger, Target
+from ..core.store_studio import StudioLedger, Target, content_hash
 from ..formats.labelstudio import IMAGE_CONTROL
 from .chunks import Packer, Parcel, chunks
 from .client import StudioClient
@@ -147,7 +147,9 @@ class _Push:
         if self._wishes.overlap is not None:
             self._overlap(self._wishes.overlap)
         if self._done.first_link is None:
-            oldest = next(self._ledger.tasks(self._target, "sent"), None)
+            known = list(self._ledger.tasks(self._target, "sent"))
+            shows = (task for task in known if task.content != content_hash(()) and not task.blind)
+            oldest = next(shows, known[0] if known else None)
             self._done.first_link = None if oldest is None else self._link(oldest.sha256)
 
     def _link(self, sha256: str) -> str | None:
@@ -175,7 +177,9 @@ class _Push:
     def _send(self, packer: Packer, waiting: Sequence[Queued], shown: Shown) -> None:
         def sent(chunk: Sequence[Parcel]) -> None:
             if not self._done.new:
-                self._done.first_link = self._link(chunk[0].row.sha256)
+                # People open it to see what came of their words; a blind one shows nothing.
+                first = next((one for one in chunk if one.labels and not one.row.blind), chunk[0])
+                self._done.first_link = self._link(first.row.sha256)
             self._done.new += len(chunk)
             self._done.blind += sum(parcel.row.blind for parcel in chunk)
             self._done.drawn += sum(parcel.row.drawn for parcel in chunk)

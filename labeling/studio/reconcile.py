@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from ..core.store import Store
@@ -41,7 +42,7 @@ class Survey:
         doubled: all tasks of an image that has several, the lowest number first.
         others: how many tasks are of no photo that is known here.
         keyed: how many of those carry a key of ours all the same.
-        highest: number of the newest task.
+        newest: number and key of the newest task.
     """
 
     adopted: dict[str, int] = field(default_factory=dict)
@@ -50,7 +51,7 @@ class Survey:
     doubled: dict[str, list[int]] = field(default_factory=dict)
     others: int = 0
     keyed: int = 0
-    highest: int = 0
+    newest: tuple[int, str] = (0, "")
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ def settle(client: StudioClient, ledger: StudioLedger, target: Target, *, fresh:
         ServerError: the server did not answer; the intents stay.
         Stopped: the user asked to stop; the intents stay.
     """
-    open_tasks = {task.sha256: task.after_id for task in ledger.tasks(target, "intended")}
+    open_tasks = {task.sha256 for task in ledger.tasks(target, "intended")}
     arrived: set[str] = set()
     for wait in (*(FRESH_WAITS_S if fresh else OLD_WAITS_S), None):
         if not open_tasks:
@@ -89,34 +90,36 @@ def settle(client: StudioClient, ledger: StudioLedger, target: Target, *, fresh:
         found = _arrived(client, target, open_tasks)
         ledger.confirm(target, found)
         arrived |= found.keys()
-        open_tasks = {sha256: after for sha256, after in open_tasks.items() if sha256 not in found}
+        open_tasks -= found.keys()
         if open_tasks and wait is not None and pause(wait):
             raise Stopped
     ledger.forget(target, open_tasks)
     return arrived
 
 
-def _arrived(client: StudioClient, target: Target, open_tasks: Mapping[str, int]) -> dict[str, int]:
+def _arrived(client: StudioClient, target: Target, open_tasks: Collection[str]) -> dict[str, int]:
+    """Look for the keys and not behind the last number: the numbers of deleted tasks are given out again."""
     found: dict[str, int] = {}
-    for task in client.tasks(target.project_id, after_id=min(open_tasks.values())):
-        key = key_of(task)
+    for task in by_keys(client, target, sorted(open_tasks), full=False):
         # Of two the older one: the other is a double, which the comparison of the whole project removes.
-        if key in open_tasks and key not in found and task["id"] > open_tasks[key]:
-            found[key] = task["id"]
+        found.setdefault(key_of(task), task["id"])
     return found
 
 
 def agrees(client: StudioClient, store: Store, target: Target) -> bool:
     """Say by two small requests whether the server has the tasks that the ledger knows, and no further ones.
 
-    Numbers of tasks only grow, so what is not above the newest known one can only have become fewer.
+    A new task gets the number after the highest one there is. So as many tasks as are known, of which the newest one
+    is still the newest one, are the known ones.
     """
     ledger = StudioLedger(store)
     last = json.loads(store.recall(_key(target)) or "{}")
-    if client.count_tasks(target.project_id) != ledger.counts(target)["sent"] + last.get("others", 0):
+    known = ledger.counts(target)["sent"] + last.get("others", 0)
+    if client.count_tasks(target.project_id) != known:
         return False
-    newest = max(last.get("highest", 0), ledger.highest_task_id(target))
-    return client.count_tasks(target.project_id, after_id=newest) == 0
+    newest = max((last.get("highest", 0), last.get("key", "")), ledger.newest_sent(target))
+    found = islice(client.tasks(target.project_id, after_id=newest[0] - 1), 2) if known else ()
+    return [(task["id"], key_of(task)) for task in found] == ([newest] if known else [])
 
 
 def trusted(client: StudioClient, store: Store, target: Target, new: Sequence[str]) -> bool:
@@ -135,8 +138,8 @@ def survey(client: StudioClient, store: Store, target: Target) -> Survey:
     found = Survey()
     numbers: defaultdict[str, list[int]] = defaultdict(list)
     for task in client.tasks(target.project_id):
-        found.highest = max(found.highest, task["id"])
         key = key_of(task)
+        found.newest = (task["id"], key)
         if key in images:
             numbers[key].append(task["id"])
         else:
@@ -177,7 +180,8 @@ def agree(client: StudioClient, store: Store, target: Target) -> Agreement:
         ledger.intend(target, [adopted(store, key_of(task), task, sizes.get(key_of(task))) for task in tasks])
         ledger.confirm(target, {key_of(task): task["id"] for task in tasks})
         done.adopted += len(tasks)
-    seen = {"others": found.others + left, "keyed": found.keyed, "highest": found.highest}
+    number, key = (0, "") if found.newest[0] in removed else found.newest
+    seen = {"others": found.others + left, "keyed": found.keyed, "highest": number, "key": key}
     store.remember(_key(target), json.dumps(seen))
     return done
 

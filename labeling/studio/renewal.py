@@ -35,6 +35,8 @@ class Renewal:
 
     def change(self, sha256s: Sequence[str]) -> None:
         """Show people the labels of now, in tasks that nobody has touched. Raises ServerError and Stopped."""
+        if not sha256s:
+            return
         rows = {task.sha256: task for task in self._ledger.tasks(self._target, "sent")}
         for some in _pieces(sha256s):
             renewed = []

@@ -79,11 +79,9 @@ def refused(url: str, reply: httpx.Response) -> ServerError:
     if status == 403:
         return ServerError(f"{where}: the owner of the token may not do this (403{_detail(reply)}): use another token")
     if status == 404:
-        other = f", or {_CORRECT}, which may lack a sub-path" if is_page(reply) else ""
-        return ServerError(
-            f"{where}: is not there (404{_detail(reply)}): it was deleted, or the owner of the token may not see it"
-            f"{other}"
-        )
+        gone = "it was deleted, or the owner of the token may not see it"
+        gone = f"{_CORRECT}, which may lack a sub-path, unless {gone}" if is_page(reply) else gone
+        return ServerError(f"{where}: is not there (404{_detail(reply)}): {gone}")
     if status >= 500:
         return ServerError(f"{where}: the server failed ({status}{_detail(reply)}): see its log")
     return ServerError(f"{where}: the server refused it ({status}{_detail(reply)})")

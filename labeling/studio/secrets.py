@@ -102,7 +102,7 @@ def named_server() -> tuple[str, str] | None:
         there, missing = (TOKEN_VARIABLE, URL_VARIABLE) if token else (URL_VARIABLE, TOKEN_VARIABLE)
         raise InputError(f"{there} is set and {missing} is not: set both, or neither to use labelstill studio up")
     if not _is_address(url):
-        raise InputError(f"{URL_VARIABLE} is no address: expected http://HOST:PORT or https://HOST")
+        raise InputError(f"{URL_VARIABLE} is no address: expected http://HOST:PORT or https://HOST/PATH")
     return url.rstrip("/"), token
 
 
@@ -116,14 +116,14 @@ def connection(project: Project) -> Connection:
     if named := named_server():
         return Connection(*named, local=False)
     known = Secrets.read(project)
+    up = f"labelstill studio up --project {shlex.quote(str(project.root))}"
     if known is None:
-        raise StateError(f"no Label Studio is known: labelstill studio up, or set {URL_VARIABLE} and {TOKEN_VARIABLE}")
+        raise StateError(f"no Label Studio is known: {up}, or set {URL_VARIABLE} and {TOKEN_VARIABLE}")
     server = running(project)
     if server is None:
-        up = f"labelstill studio up --project {shlex.quote(str(project.root))}"
         raise StateError(f"{project.root}: its Label Studio does not run: {up}")
     if not known.token:
-        raise StateError(f"{project.root}: the start of its Label Studio was not finished: labelstill studio up")
+        raise StateError(f"{project.root}: the start of its Label Studio was not finished: {up}")
     return Connection(server.url, known.token, local=True)
 
 

@@ -19,7 +19,7 @@ Sent = Callable[[Sequence[Parcel]], None]
 
 
 class Sender:
-    """Sends chunks, one request at a time; the next chunk is made while the server works on this one.
+    """Sends chunks, one request at a time; while the server works on one, the next one is made and intended.
 
     Only the request itself runs in another thread. The ledger is written by the caller's.
 
@@ -35,6 +35,7 @@ class Sender:
         self._ledger = ledger
         self._target = target
         self._pause = pause
+        self._newest = 0
 
     def send(self, chunks: Iterator[Sequence[Parcel]], sent: Sent) -> None:
         """Send every chunk.
@@ -48,30 +49,56 @@ class Sender:
                 settles.
             Stopped: the user asked to stop; no chunk is half sent.
         """
+        chunk = next(chunks, None)
+        if chunk is None:
+            return
+        if self._pause(0):
+            raise Stopped
+        self._newest = self._client.highest_task_id(self._target.project_id)
+        self._intend(chunk)
         with ThreadPoolExecutor(1, "push") as background:
-            chunk = next(chunks, None)
-            while chunk is not None:
-                if self._pause(0):
-                    raise Stopped
-                posting = self._post(chunk, background)
+            posting: Future[list[int]] | None = self._post(chunk, background)
+            while chunk is not None and posting is not None:
                 following: Sequence[Parcel] | None = None
                 problem: LabelstillError | None = None
                 try:
                     following = next(chunks, None)
+                    if following is not None:
+                        self._intend(following)
                 except LabelstillError as error:  # this chunk is on its way: its end is noted first
-                    problem = error
-                self._finish(chunk, posting, background)
+                    following, problem = None, error
+                numbers = self._arrived(chunk, posting, following, background)
+                stopped = self._pause(0)
+                # The server does not wait until this chunk is noted: that the next one is meant for it stands already.
+                going = None if following is None or stopped else self._post(following, background)
+                self._ledger.confirm(self._target, numbers)
                 sent(chunk)
                 if problem is not None:
                     raise problem
-                chunk = following
+                if following is not None and stopped:
+                    self._forget(following)
+                    raise Stopped
+                chunk, posting = following, going
+
+    def _intend(self, chunk: Sequence[Parcel]) -> None:
+        # Whatever comes of the chunk gets a higher number than the newest task that is known by now.
+        rows = [(replace(parcel.row, after_id=self._newest), parcel.labels) for parcel in chunk]
+        self._ledger.intend(self._target, rows)
+
+    def _forget(self, chunk: Sequence[Parcel]) -> None:
+        self._ledger.forget(self._target, [parcel.row.sha256 for parcel in chunk])
 
     def _post(self, chunk: Sequence[Parcel], background: ThreadPoolExecutor) -> Future[list[int]]:
-        after = self._client.highest_task_id(self._target.project_id)
-        self._ledger.intend(self._target, [(replace(parcel.row, after_id=after), parcel.labels) for parcel in chunk])
         return background.submit(self._client.import_tasks, self._target.project_id, [dict(one.body) for one in chunk])
 
-    def _finish(self, chunk: Sequence[Parcel], posting: Future[list[int]], background: ThreadPoolExecutor) -> None:
+    def _arrived(
+        self,
+        chunk: Sequence[Parcel],
+        posting: Future[list[int]],
+        following: Sequence[Parcel] | None,
+        background: ThreadPoolExecutor,
+    ) -> dict[str, int]:
+        """Return the numbers of the tasks that the ledger does not know of yet. The following chunk stays intended."""
         for tries in range(1, _ROUNDS + 1):
             images = [parcel.row.sha256 for parcel in chunk]
             try:
@@ -79,17 +106,20 @@ class Sender:
             except InDoubt:
                 numbers = []
             except ServerError:
-                self._ledger.forget(self._target, images)
+                self._forget([*chunk, *(following or ())])
                 raise
             if len(numbers) == len(images):
-                self._ledger.confirm(self._target, dict(zip(images, numbers, strict=True)))
-                return
+                self._newest = max(numbers)
+                return dict(zip(images, numbers, strict=True))
+            self._forget(following or ())  # known not to be there
             arrived = settle(self._client, self._ledger, self._target, fresh=True, pause=self._pause)
             chunk = [parcel for parcel in chunk if parcel.row.sha256 not in arrived]
-            if not chunk:
-                return
-            if tries == _ROUNDS:
+            if chunk and tries == _ROUNDS:
                 break
+            self._newest = self._client.highest_task_id(self._target.project_id)
+            self._intend([*chunk, *(following or ())])
+            if not chunk:
+                return {}
             posting = self._post(chunk, background)
         raise ServerError(
             f"{self._client.url}: {len(chunk)} tasks did not arrive in {_ROUNDS} tries: see its log, "

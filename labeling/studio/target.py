@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,7 +104,8 @@ def find_target(store: Store, client: StudioClient, *, local: bool) -> Target:
     """
     found = look_up(store, client, local=local)
     if found is None or found.target is None:
-        raise StateError(f"{store.path}: nothing was pushed to {client.url} yet: labelstill push")
+        push = f"labelstill push --project {shlex.quote(str(store.path.parent))}"
+        raise StateError(f"{store.path}: nothing was pushed to {client.url} yet: {push}")
     return _moved(StudioLedger(store), found.target, client.url)
 
 

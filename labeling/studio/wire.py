@@ -23,6 +23,7 @@ _CONNECT_S = 10.0
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
 _ENCODING = ("content-encoding", "content-length", "transfer-encoding")
+_SETTING = "LABEL_STUDIO_URL"
 _SENT_ON = (301, 302, 303, 307, 308)
 
 Files = Sequence[tuple[str, tuple[str, bytes]]]
@@ -225,7 +226,7 @@ def _address(url: str) -> str:
     except (ValueError, httpx.InvalidURL):
         good = False
     if not good:
-        raise InputError("the address of Label Studio is none: expected http://HOST:PORT or https://HOST/PATH")
+        raise InputError(f"{_SETTING} is no address: expected http://HOST:PORT or https://HOST/PATH, without ? and #")
     if parts.username is not None or parts.password is not None:
-        raise InputError("the address of Label Studio holds a login: leave it out, the token is enough")
+        raise InputError(f"{_SETTING} holds a login: leave it out, the token is enough")
     return url.strip().rstrip("/")

@@ -44,12 +44,12 @@ def payload() -> list[Row]:
 
 
 def speckled(seed: int) -> Rle:
-    """Return a mask that no polygon holds: an ellipse with as many holes as pixels of a noisy picture."""
+    """Return a mask that no polygon holds: crumbs of 8 x 8 pixels all over an ellipse."""
     width, height = FULL_HD
     rows, columns = np.mgrid[:height, :width]
     inside = ((columns / width - 0.5) * 2.2) ** 2 + ((rows / height - 0.5) * 2.2) ** 2 <= 1
-    holes = np.random.default_rng(seed).random((height // 4, width // 4)) < 0.3
-    return masks.encode(inside & ~np.kron(holes, np.ones((4, 4), dtype=bool)))
+    crumbs = np.random.default_rng(seed).random((height // 8, width // 8)) < 0.3
+    return masks.encode(inside & np.kron(crumbs, np.ones((8, 8), dtype=bool)))
 
 
 def _label(rle: Rle) -> Annotation:
