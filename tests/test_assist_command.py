@@ -6,7 +6,7 @@ import io
 import json
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from labeling.cli import main
 from labeling.core.store_studio import StudioLedger
 from labeling.demo.scenes import all_pairs, render_scene
 from labeling.project import Project
+from labeling.studio import convert
 from labeling.studio.client import StudioClient
+from labeling.studio.queue import lot
 from labeling.studio.shapes import Shape
 from tests.assisting import assisting, labelled
 from tests.fake_studio import FakeStudio
@@ -58,9 +60,10 @@ def push(project: Project, capsys: pytest.CaptureFixture[str], blind_share: str)
     assert (code, answer["new"]) == (0, 3), answer
 
 
-def drawn() -> list[dict[str, Any]]:
-    """Return a box over the forklift's load, as the smart tool sends it."""
-    value = {"x": 75, "y": 50, "width": 18.75, "height": 12.5, "rotation": 0, "rectanglelabels": ["pallet"]}
+def drawn(box: Sequence[float]) -> list[dict[str, Any]]:
+    """Return a box in pixels as the smart tool sends it."""
+    x0, y0, x1, y1 = (100 * edge / side for edge, side in zip(box, (640, 480, 640, 480), strict=True))
+    value = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0, "rotation": 0, "rectanglelabels": ["pallet"]}
     size = {"original_width": 640, "original_height": 480, "image_rotation": 0}
     return [{"id": "r1", "type": "rectanglelabels", "from_name": "box", "to_name": "image", **size, "value": value}]
 
@@ -116,7 +119,9 @@ def test_label_studio_gets_labels_and_masks_on_demand(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here(monkeypatch, studio_server.url, studio_server.token)
-    push(project, capsys, "0.34")
+    with project.open_store() as store:
+        first, second, _ = sorted(lot(sha256, "blind") for sha256 in store.states())
+    push(project, capsys, str((first + second) / 2))
     with (
         StudioClient(studio_server.url, studio_server.token) as client,
         assisting(project, studio_server.url, studio_server.token) as verb,
@@ -168,14 +173,16 @@ def test_label_studio_gets_labels_and_masks_on_demand(
         assert len(call("GET", f"/api/tasks/{again}/")["predictions"]) == 1
 
         asked = f"/api/ml/{model['id']}/interactive-annotating"
-        for name in (min(before.keys() - set(blind)), by_hand):
-            answer = call("POST", asked, {"task": name, "context": {"result": drawn()}})
+        helped = min(name for name, task in before.items() if task["predictions"] and task["predictions"][0]["result"])
+        for name in (helped, by_hand):
+            (found, *_), _ = convert.read(after[name][0]["result"], (640, 480))
+            answer = call("POST", asked, {"task": name, "context": {"result": drawn(found.box_xyxy)}})
             (region,) = answer["data"]["result"]
             assert region["type"] in ("polygonlabels", "brushlabels")
             assert region["value"][region["type"]] == ["pallet"]
-        refused = call("POST", asked, {"task": blind[0], "context": {"result": drawn()}})
+        refused = call("POST", asked, {"task": blind[0], "context": {"result": drawn((9, 9, 99, 99))}})
         assert "labelled without help" in refused["errors"][0]
-        refused = call("POST", asked, {"task": elsewhere, "context": {"result": drawn()}})
+        refused = call("POST", asked, {"task": elsewhere, "context": {"result": drawn((9, 9, 99, 99))}})
         assert "expected a picture that" in refused["errors"][0]
         assert verb.end(signal.SIGTERM) == 0
         assert call("GET", "/api/ml/", project=number) == []

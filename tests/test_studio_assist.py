@@ -22,6 +22,7 @@ from labeling.studio.assistant import Assistant, Declined
 from labeling.studio.last_teacher import last_teacher, teacher_spec
 from labeling.teachers.backends import TeacherSpec
 from labeling.teachers.filter_settings import FilterSettings
+from labeling.teachers.interfaces import Segmented
 
 if TYPE_CHECKING:
     from labeling.teachers.teacher import Teacher
@@ -193,6 +194,17 @@ def test_what_is_no_box_gets_no_mask_and_a_reason(teacher: Teacher, photos: list
     for region, reason in ((polygon, "there is none"), (elsewhere, "drawn on a picture of 10"), (3, "as a mapping")):
         with pytest.raises(InputError, match=f"expected a box to draw a mask in: .*{reason}"):
             assistant.answer(photos[0], [region])
+
+
+@needs_torch
+def test_a_box_without_a_mask_comes_back_as_the_box(
+    teacher: Teacher, photos: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Segmented((None,), np.array([0.25], np.float32))
+    monkeypatch.setattr(teacher.segmenter, "segment_embedded", lambda *arguments: nothing)
+    (region,) = Assistant(teacher, photo, helped).answer(photos[0], [drawn((480, 240, 600, 300))])["result"]
+    (made,), _ = convert.read([region], SIZE)
+    assert (made.kind, made.box_xyxy) == ("rectangle", pytest.approx((480, 240, 600, 300)))
 
 
 @needs_torch

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -300,3 +302,22 @@ def test_the_end_waits_for_the_task_at_hand_and_refuses_the_others(
 def test_a_taken_port_is_an_error(backend: MlBackend, scripted: Scripted) -> None:
     with pytest.raises(OSError, match="in use"):
         MlBackend(scripted, backend.server_address[1])  # type: ignore[arg-type]
+
+
+def test_somebody_who_hangs_up_is_no_news(
+    backend: MlBackend, scripted: Scripted, capfd: pytest.CaptureFixture[str]
+) -> None:
+    go = threading.Event()
+    scripted.then = lambda name: go.wait(10)
+    gone = socket.create_connection(("127.0.0.1", backend.server_address[1]))
+    body = b'{"tasks": [{"data": {"image": "a"}}]}'
+    head = (
+        f"POST /predict HTTP/1.1\r\nHost: localhost:1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    gone.sendall(f"{head}\r\n\r\n".encode() + body)
+    until(lambda: len(scripted.asked) == 1)
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()
+    go.set()
+    assert predict(backend, "b")[0] == 200
+    assert capfd.readouterr() == ("", "")

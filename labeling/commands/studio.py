@@ -51,9 +51,10 @@ def run(
 
 
 def _up(project: Project, port: int | None) -> tuple[dict[str, Any], list[str]]:
+    named = named_server()  # a mistake in the two variables is told before anything is started
     server, secrets, fresh = local.up(project, port, _tell)
     _prepare(project, Connection(server.url, secrets.token, local=True))
-    if named := named_server():
+    if named:
         _tell(f"{URL_VARIABLE} is set: push and pull go to {named[0]}, not to this server")
     facts = {
         "state": "started" if fresh else "already running",

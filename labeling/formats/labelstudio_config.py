@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from .labelstudio_regions import BOX_CONTROL, IMAGE_CONTROL, MASK_CONTROL
@@ -11,6 +11,8 @@ from .voc import is_in_xml
 
 CONFIG = "label_config.xml"
 """The labelling configuration to paste into the project, or to set through its API, before the tasks are imported."""
+
+WHAT = "a labelling configuration"
 
 _CONTROLS = ("RectangleLabels", "PolygonLabels", "BrushLabels", "EllipseLabels")
 
@@ -27,8 +29,19 @@ def config(class_names: Iterable[str]) -> str:
         labels = SubElement(view, tag, name=control, toName=IMAGE_CONTROL)
         for name in names:
             SubElement(labels, "Label", value=name)
+    return written(view)
+
+
+def written(view: Element) -> str:
+    """Return a configuration as text, each element on a line of its own."""
     indent(view)
     return tostring(view, encoding="unicode") + "\n"
+
+
+def offered(control: Element) -> Iterator[str]:
+    """Yield the labels of a control as regions name them: by the alias where there is one."""
+    for label in control.iter("Label"):
+        yield label.get("alias") or label.get("value") or ""
 
 
 def class_names(text: str, where: str) -> tuple[str, ...]:
@@ -37,10 +50,6 @@ def class_names(text: str, where: str) -> tuple[str, ...]:
     Raises:
         InputError: malformed XML, or a document type definition.
     """
-    labels = [
-        label.get("alias") or label.get("value") or ""
-        for control in parse_xml(text, where, "a labelling configuration").iter()
-        if control.tag in _CONTROLS
-        for label in control.iter("Label")
-    ]
+    controls = (one for one in parse_xml(text, where, WHAT).iter() if one.tag in _CONTROLS)
+    labels = (name for control in controls for name in offered(control))
     return tuple(dict.fromkeys(name for name in labels if name.strip()))

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 KEPT_IMAGES = 16
 
-_NOTHING: Mapping[str, Any] = {"model_version": convert.MODEL_VERSION, "result": []}
-
 
 class Declined(LabelstillError):
     """The teacher must not help with this task."""
@@ -85,8 +83,9 @@ class Assistant:
         found = segmenter.segment_embedded(
             embedding, np.array([one.box_xyxy for one in boxes], dtype=np.float32), (height, width)
         )
-        masks = [self._annotation(one, found, row) for row, one in enumerate(boxes) if found.rles[row] is not None]
-        return convert.prediction(masks, (width, height)) if masks else dict(_NOTHING)
+        # A box whose mask comes out empty comes back as a box: what somebody drew is not lost.
+        masks = [self._annotation(one, found, row) for row, one in enumerate(boxes)]
+        return convert.prediction(masks, (width, height))
 
     def _segmenter(self) -> EmbeddingSegmenter:
         if self._teacher.segmenter is None:

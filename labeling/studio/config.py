@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from html import escape
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from xml.etree.ElementTree import Element, SubElement
 
 from ..core.errors import InputError, StateError
 from ..core.ontology import Ontology
+from ..formats.labelstudio_config import WHAT, offered, written
 from ..formats.labelstudio_regions import BOX_CONTROL, IMAGE_CONTROL, MASK_CONTROL
 from ..formats.plain_xml import parse_xml
 from ..formats.voc import is_in_xml
@@ -18,9 +19,18 @@ from .convert import POLYGON_CONTROL
 CONTROLS = {BOX_CONTROL: "RectangleLabels", POLYGON_CONTROL: "PolygonLabels", MASK_CONTROL: "BrushLabels"}
 """Name of each control -> its tag."""
 
-#: Which keys choose a class, in the order of CONTROLS: 1, Shift-1 and Alt-1 are one class as box, polygon, brush.
-_HOTKEYS = ("{}", "shift+{}", "alt+{}")
-_MOST_HOTKEYS = 9
+_LETTERS = "qasdfgtzxcyijln"
+"""Those that the editor and its tools leave free."""
+
+#: Keys for the labels of each control, in the order of the classes. The editor has Shift-1, Shift-2 and Shift-R, the
+#: browser the digits with Alt or Ctrl.
+_HOTKEYS = {
+    BOX_CONTROL: (*"1234567890", *(f"shift+{digit}" for digit in "34567890")),
+    POLYGON_CONTROL: tuple(_LETTERS),
+    MASK_CONTROL: tuple(f"shift+{letter}" for letter in _LETTERS),
+}
+_NO_HOTKEY = "f19"
+"""On no keyboard. A label without any would be given a letter by the editor: the eraser's, or that of another tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +61,28 @@ def label_config(ontology: Ontology) -> str:
     """
     view = Element("View")
     SubElement(view, "Image", name=IMAGE_CONTROL, value=f"${IMAGE_CONTROL}", zoom="true", zoomControl="true")
-    for control in CONTROLS:
-        _add_control(view, control, ontology)
-    return _text(view)
+    for name in CONTROLS:
+        _add_labels(view, _add_control(view, name), name, ontology)
+    return written(view)
 
 
 def instructions(ontology: Ontology) -> str:
     """Return the guide of every class as HTML for the people who label; empty where no class has one."""
     guided = [entry for entry in ontology.classes if entry.guide.strip()]
-    rows = "".join(f"<li><b>{escape(entry.name)}</b>: {escape(entry.guide.strip())}</li>" for entry in guided)
+    rows = "".join(f"<li><b>{escape(entry.name)}</b>: {_lines(entry.guide)}</li>" for entry in guided)
     return f"<ul>{rows}</ul>" if rows else ""
 
 
 def check_config(xml: str, ontology: Ontology) -> ConfigDiff:
     """Compare the configuration on a server with the ontology. Raises InputError for malformed XML."""
-    view = _parsed(xml)
+    view = parse_xml(xml, "Label Studio", WHAT)
     controls = {name: _control(view, name) for name in CONTROLS}
-    missing = tuple(name for name, found in controls.items() if found is None)
-    offered = [set(_labels(found)) for found in controls.values() if found is not None]
-    seen = dict.fromkeys(label for found in controls.values() if found is not None for label in _labels(found))
+    labels = [dict.fromkeys(offered(control)) for control in controls.values() if control is not None]
+    missing = tuple(name for name, control in controls.items() if control is None)
+    seen = dict.fromkeys(label for of_one in labels for label in of_one)
     return ConfigDiff(
         missing_controls=missing + (() if _has_image(view) else (IMAGE_CONTROL,)),
-        missing_labels=tuple(name for name in ontology.names if any(name not in labels for labels in offered)),
+        missing_labels=tuple(name for name in ontology.names if any(name not in of_one for of_one in labels)),
         extra_labels=tuple(label for label in seen if label not in ontology.names),
     )
 
@@ -93,7 +103,7 @@ def updated_config(xml: str, ontology: Ontology, used: Collection[str] = ()) -> 
         raise StateError(
             f"class {lost[0]!r} is used in Label Studio and is not in the ontology: put it back, used classes stay"
         )
-    view = _parsed(xml)
+    view = parse_xml(xml, "Label Studio", WHAT)
     if not _has_image(view):
         raise InputError(
             f"the labelling configuration has no <Image name={IMAGE_CONTROL!r} value='${IMAGE_CONTROL}'>: put it back, "
@@ -101,17 +111,11 @@ def updated_config(xml: str, ontology: Ontology, used: Collection[str] = ()) -> 
         )
     for name in CONTROLS:
         control = _control(view, name)
-        if control is None:
-            _add_control(view, name, ontology)
-            continue
-        known = set(_labels(control))
-        for place, entry in enumerate(ontology.classes):
-            if entry.name not in known:
-                _add_label(control, entry.name, place)
-    return _text(view)
+        _add_labels(view, _add_control(view, name) if control is None else control, name, ontology)
+    return written(view)
 
 
-def _add_control(view: Element, name: str, ontology: Ontology) -> None:
+def _add_control(view: Element, name: str) -> Element:
     if any(element.get("name") == name for element in view.iter()):
         raise InputError(
             f"the labelling configuration has something else under the name {name!r}: expected <{CONTROLS[name]}>; "
@@ -119,32 +123,28 @@ def _add_control(view: Element, name: str, ontology: Ontology) -> None:
         )
     # "smart" offers the teacher's help where one is served; without it nothing changes.
     smart = {"smart": "true"} if name == BOX_CONTROL else {}
-    control = SubElement(view, CONTROLS[name], {"name": name, "toName": IMAGE_CONTROL, **smart})
+    return SubElement(view, CONTROLS[name], {"name": name, "toName": IMAGE_CONTROL, **smart})
+
+
+def _add_labels(view: Element, control: Element, name: str, ontology: Ontology) -> None:
+    """Append the classes that a control does not offer."""
+    known = set(offered(control))
+    taken = {element.get("hotkey", "").lower() for element in view.iter()}
+    keys = iter([key for key in _HOTKEYS[name] if key not in taken])
     for place, entry in enumerate(ontology.classes):
-        _add_label(control, entry.name, place, _HOTKEYS[list(CONTROLS).index(name)])
-
-
-def _add_label(control: Element, name: str, place: int, hotkey: str = "") -> None:
-    if not is_in_xml(name):
-        raise InputError(f"class {name!r} cannot be written into a labelling configuration: rename it")
-    label = SubElement(control, "Label", value=name, background=class_colour(place))
-    if hotkey and place < _MOST_HOTKEYS:
-        label.set("hotkey", hotkey.format(place + 1))
-
-
-def _parsed(xml: str) -> Element:
-    return parse_xml(xml, "Label Studio", "a labelling configuration")
+        if entry.name in known:
+            continue
+        if not is_in_xml(entry.name):
+            raise InputError(f"class {entry.name!r} cannot be written into a labelling configuration: rename it")
+        label = SubElement(control, "Label", value=entry.name, background=class_colour(place))
+        label.set("hotkey", next(keys, _NO_HOTKEY))
+        if "$" in entry.name:  # the editor would put a value of the task in its place
+            label.set("html", escape(entry.name))
 
 
 def _control(view: Element, name: str) -> Element | None:
     found = (one for one in view.iter(CONTROLS[name]) if one.get("name") == name and one.get("toName") == IMAGE_CONTROL)
     return next(found, None)
-
-
-def _labels(control: Element) -> Iterator[str]:
-    """Yield the labels as regions name them."""
-    for label in control.iter("Label"):
-        yield label.get("alias") or label.get("value") or ""
 
 
 def _has_image(view: Element) -> bool:
@@ -153,6 +153,5 @@ def _has_image(view: Element) -> bool:
     )
 
 
-def _text(view: Element) -> str:
-    indent(view)
-    return tostring(view, encoding="unicode") + "\n"
+def _lines(text: str) -> str:
+    return "<br>".join(escape(line) for line in text.strip().splitlines())

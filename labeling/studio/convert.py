@@ -179,17 +179,18 @@ def _read_polygon(value: Mapping[str, Any], size_wh: tuple[int, int]) -> Drawn:
     said = value.get("points")
     if not isinstance(said, list) or len(said) < 3:
         raise InputError(f"expected at least three points of a polygon, got {shown(said)}")
+    if value.get("closed") is False:
+        raise InputError("the outline was left open: click its first point, or delete it")
     for point in said:
         if not isinstance(point, list) or len(point) != 2 or not all(map(_is_number, point)):
             raise InputError(f"expected points as [[x, y], ...], got {shown(point)} among them")
     outline = geometry.from_fractions(np.array(said, dtype=np.float64) / 100, size_wh)
-    size_hw = (size_wh[1], size_wh[0])
-    rle = masks.polygons_to_rle([outline], size_hw)
+    rle = masks.polygons_to_rle([outline], (size_wh[1], size_wh[0]))
     if len(outline) <= _MOST_CHECKED and not (ring := shapely.Polygon(outline)).is_valid:
-        parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(ring)))
-        rings = [np.array(one.exterior.coords)[:-1] for one in parts if isinstance(one, shapely.Polygon)]
-        # A loop of a few pixels is a slip of the hand; more has two readings.
-        if masks.iou(rle, masks.polygons_to_rle(rings, size_hw)) < MIN_POLYGON_IOU:
+        # What a loop winds the other way round, or twice, tells the area of the ring from that of its pixels. A few
+        # pixels of it are a slip of the hand; more has two readings.
+        filled = shapely.make_valid(ring).area
+        if abs(ring.area - filled) > (1 - MIN_POLYGON_IOU) * filled:
             raise InputError("the outline crosses itself: draw it anew, or paint it with the brush")
     return replace(_masked("polygon", rle), outline=tuple((x, y) for x, y in outline.tolist()))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..core.errors import StateError
+from ..core.errors import InputError, StateError
 from ..health import ROOT
 from ..project import Project
 from . import environment
@@ -93,6 +93,8 @@ def _alone(project: Project, tell: Tell) -> Iterator[None]:
             raise StateError(
                 f"{project.studio_path}: another labelstill studio is at work here: end it, and try again"
             ) from None
+    except OSError as error:
+        raise InputError(f"{project.studio_path}: cannot be written: {error.strerror}: check whose folder it is") from error
     try:
         yield
     finally:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Protocol
+from typing import Any
 
 MOST_BYTES = 64 << 20
 _HOSTS = ("127.0.0.1", "localhost")
@@ -22,16 +22,8 @@ class Problem(Exception):
         self.status = status
 
 
-class Answers(Protocol):
-    """What the server of a handler can do."""
-
-    def respond(self, path: str, asked: Any) -> dict[str, Any]:
-        """Return the JSON for the JSON that was posted. Raises Problem."""
-        ...
-
-
 class Handler(BaseHTTPRequestHandler):
-    """Answers GET of ``/health`` by itself, and POST through ``respond`` of its server.
+    """Answers GET of ``/health`` by itself, and POST through ``respond(path, asked)`` of its server.
 
     Web pages of other places, open in a browser of this machine, get nothing: they can neither name this host, nor
     post JSON without asking first.
@@ -45,13 +37,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Say that the server is up."""
-        self._answer(lambda: self._status())
+        self._answer(self._status)
 
     def do_POST(self) -> None:
         """Ask the server."""
         self._answer(lambda: self.server.respond(self._path(), self._json()))
 
-    def _answer(self, made: Any) -> None:
+    def _answer(self, made: Callable[[], dict[str, Any]]) -> None:
         try:
             if self.headers.get("Host", "").rpartition(":")[0] not in _HOSTS:
                 raise Problem(403, f"expected a request to {_HOSTS[0]}")

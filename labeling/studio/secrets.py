@@ -93,7 +93,7 @@ def named_server() -> tuple[str, str] | None:
     """Return address and token that the environment names, None where it names neither.
 
     Raises:
-        InputError: one of the two is missing, or the address is none.
+        InputError: one of the two is missing, or the address is none or holds a login.
     """
     url, token = (os.environ.get(name, "").strip() for name in (URL_VARIABLE, TOKEN_VARIABLE))
     if not url and not token:
@@ -103,6 +103,8 @@ def named_server() -> tuple[str, str] | None:
         raise InputError(f"{there} is set and {missing} is not: set both, or neither to use labelstill studio up")
     if not _is_address(url):
         raise InputError(f"{URL_VARIABLE} is no address: expected http://HOST:PORT or https://HOST/PATH")
+    if "@" in urlsplit(url).netloc:
+        raise InputError(f"{URL_VARIABLE} holds a login: leave it out, the token is enough")
     return url.rstrip("/"), token
 
 

@@ -8,19 +8,23 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import MissingExtraError
-from ..formats.labelstudio_regions import IMAGE_CONTROL
+from ..formats.labelstudio_regions import IMAGE_CONTROL, shown
 
 if TYPE_CHECKING:
     from label_studio_sdk.label_interface.interface import LabelInterface
 
-_SLACK = 1e-6  # percent; what a rounded sum may stick out
+_SLACK = 1e-6
+"""Percent; what a rounded sum may stick out."""
+
+_MOST_WORDS = 300
 
 
 def problems(task: Mapping[str, Any], config: str) -> list[str]:
     """Return everything that is wrong with a task, one line each; an empty list lets it pass.
 
-    Labels, controls and types are held against the configuration by Label Studio's own library; sizes, places and
-    region ids by this module, since that library lets them pass.
+    Sizes, places, scores and region ids are looked at here, since Label Studio's own library lets them pass. What is
+    in order so far is then held against the configuration by that library: labels, controls and types. It is given
+    brushes without their numbers, each of which it would turn over.
 
     Args:
         task: as it will be imported.
@@ -30,14 +34,19 @@ def problems(task: Mapping[str, Any], config: str) -> list[str]:
         MissingExtraError: label-studio-sdk is not installed.
     """
     found = []
-    if not isinstance(task.get("data"), Mapping) or not task["data"].get(IMAGE_CONTROL):
+    data = task.get("data")
+    if not isinstance(data, Mapping) or not data.get(IMAGE_CONTROL):
         found.append(f"data.{IMAGE_CONTROL}: expected the address of a picture, got none")
     for prediction in task.get("predictions", ()):
-        found += list(_geometry(prediction.get("result", ())))
-        if not found:
-            interface: Any = _interface(config)
-            found += interface.validate_prediction(prediction, return_errors=True)
+        found += list(_faults(prediction)) or _refused(prediction, config)
     return found
+
+
+def _refused(prediction: Mapping[str, Any], config: str) -> list[str]:
+    interface: Any = _interface(config)
+    light = {**prediction, "result": [_light(region) for region in prediction["result"]]}
+    said = interface.validate_prediction(light, return_errors=True)
+    return [" ".join(str(line).split())[:_MOST_WORDS] for line in said]
 
 
 @lru_cache(maxsize=4)
@@ -49,35 +58,76 @@ def _interface(config: str) -> LabelInterface:
     return LabelInterface(config)
 
 
-def _geometry(regions: Any) -> Iterator[str]:
+def _light(region: Mapping[str, Any]) -> Mapping[str, Any]:
+    value = region["value"]
+    return {**region, "value": {**value, "rle": value["rle"][:4]}} if "rle" in value else region
+
+
+def _faults(prediction: Any) -> Iterator[str]:
+    regions = prediction.get("result") if isinstance(prediction, Mapping) else None
+    if not isinstance(regions, list):
+        yield f"expected a prediction with a list of regions, got {shown(prediction)}"
+        return
+    yield from _score(prediction)
     ids = set()
     for region in regions:
-        name, value = region.get("id"), region.get("value", {})
-        where = f"region {name}"
-        if not name or name in ids:
-            yield f"{where}: expected an id of its own"
-        ids.add(name)
-        if not value.get(region.get("type")):
-            yield f"{where}: has no label"
-        if region.get("type") == "rectanglelabels":
-            yield from (f"{where}: {fault}" for fault in _rectangle(value))
-        elif region.get("type") == "polygonlabels":
-            points = value.get("points", ())
-            if len(points) < 3:
-                yield f"{where}: expected at least three points, got {len(points)}"
-            elif not all(_within(edge) for point in points for edge in point):
-                yield f"{where}: expected points from 0 to 100 percent"
-        elif region.get("type") == "brushlabels" and not value.get("rle"):
-            yield f"{where}: the brush is empty"
+        if not isinstance(region, Mapping) or not isinstance(region.get("value"), Mapping):
+            yield f"expected a region with a value, got {shown(region)}"
+            continue
+        name = region.get("id")
+        if not isinstance(name, str) or not name or name in ids:
+            yield f"region {shown(name)}: expected an id of its own"
+        ids.add(str(name))
+        yield from (f"region {shown(name)}: {fault}" for fault in _region(region, region["value"]))
+
+
+def _region(region: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[str]:
+    kind = region.get("type")
+    yield from _score(region)
+    if not value.get(str(kind)):
+        yield "has no label"
+    if kind == "rectanglelabels":
+        yield from _rectangle(value)
+    elif kind == "polygonlabels":
+        yield from _polygon(value.get("points"))
+    elif kind == "brushlabels":
+        yield from _brush(value.get("rle"), region.get("original_width"), region.get("original_height"))
 
 
 def _rectangle(value: Mapping[str, Any]) -> Iterator[str]:
-    x, y, width, height = (value.get(key, math.nan) for key in ("x", "y", "width", "height"))
-    if not (width > 0 and height > 0):
-        yield f"expected a width and height above 0, got {width} and {height}"
-    elif not all(_within(edge) for edge in (x, y, x + width, y + height)):
-        yield f"expected a box within 0 to 100 percent, got x {x}, y {y}, width {width}, height {height}"
+    x, y, width, height = sides = [value.get(key) for key in ("x", "y", "width", "height")]
+    if not all(map(_is_number, sides)) or not (width > 0 and height > 0):  # type: ignore[operator]
+        yield f"expected a width and height above 0, got {shown(sides)} as x, y, width and height"
+    elif not all(map(_within, (x, y, x + width, y + height))):  # type: ignore[operator]
+        yield f"expected a box within 0 to 100 percent, got {shown(sides)} as x, y, width and height"
 
 
-def _within(percent: float) -> bool:
-    return -_SLACK <= percent <= 100 + _SLACK  # false for NaN
+def _polygon(points: Any) -> Iterator[str]:
+    if not isinstance(points, list) or len(points) < 3:
+        yield f"expected at least three points, got {shown(points)}"
+    elif wrong := [one for one in points if not isinstance(one, list) or len(one) != 2 or not all(map(_within, one))]:
+        yield f"expected points as [x, y] from 0 to 100 percent, got {shown(wrong[0])} among them"
+
+
+def _brush(rle: Any, width: Any, height: Any) -> Iterator[str]:
+    try:
+        data = bytes(rle) if isinstance(rle, list) else b""
+    except (TypeError, ValueError):
+        data = b""
+    # It begins with the number of values, four to a pixel.
+    if not (_is_number(width) and _is_number(height)) or int.from_bytes(data[:4], "big") != 4 * width * height:
+        yield f"expected a brush mask of {shown(width)} x {shown(height)} px, got {shown(rle)}"
+
+
+def _score(made: Mapping[str, Any]) -> Iterator[str]:
+    score = made.get("score")
+    if score is not None and not (_is_number(score) and math.isfinite(score)):
+        yield f"expected a score as a number, got {shown(score)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _within(percent: Any) -> bool:
+    return _is_number(percent) and -_SLACK <= percent <= 100 + _SLACK  # false for NaN

@@ -155,8 +155,8 @@ class Bench:
                 numbers |= zip((task["data"]["labelstill_id"] for task in tasks), ids, strict=True)
             with store.transaction() as db:
                 db.executemany(
-                    "UPDATE studio_tasks SET task_id = ? WHERE sha256 = ?",
-                    [(number, image) for image, number in numbers.items()],
+                    "UPDATE studio_tasks SET task_id = ? WHERE target_id = ? AND sha256 = ?",
+                    [(number, target.id, image) for image, number in numbers.items()],
                 )
         self._spread_in_time(sorted(numbers.values()))
         self.keep(name)
