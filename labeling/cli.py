@@ -16,6 +16,7 @@ from types import FrameType
 
 # Whatever takes longer to import is imported once Ctrl-C ends this program in good order.
 from .core.errors import LabelstillError
+from .tables import printable
 
 #: Verb -> where its function lives, and its line in `labelstill --help`.
 VERBS: dict[str, tuple[str, str]] = {
@@ -146,7 +147,7 @@ def _sentence(error: Exception, arguments: Sequence[str]) -> str:
 def _fail(sentence: str, arguments: Sequence[str]) -> int:
     lines = [" ".join(line.split()) for line in sentence.splitlines() if line.strip()] or ["failed without a reason"]
     for line in lines:
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {printable(line)}\n")  # a path may hold what a terminal would obey
     _answer_in_json("; ".join(lines), arguments)
     return 1
 

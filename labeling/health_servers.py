@@ -47,7 +47,7 @@ def _studio() -> Check:
     name, set_url = "Label Studio", os.environ.get("LABEL_STUDIO_URL")
     url = _split(set_url or DEFAULT_URL)
     if url is None or url.scheme not in ("http", "https"):
-        detail = f"LABEL_STUDIO_URL is {set_url!r}: expected http://HOST:PORT"
+        detail = "LABEL_STUDIO_URL is no address: expected http://HOST:PORT"
         return Check(name, "FIX", detail, f"export LABEL_STUDIO_URL={DEFAULT_URL}")
     shown = f"{url.scheme}://{_address(url)}{url.path}"  # without a password that may stand in it
     installed = program(ROOT) is not None

@@ -87,7 +87,9 @@ class Project:
         """The classes. Raises InputError while project.yaml has none."""
         ontology = self.config.ontology
         if ontology is None:
-            raise InputError(f"{self.config_path}: has no classes yet: add some there, or pass --classes 'box, pallet'")
+            raise InputError(
+                f"{self.config_path}: has no classes yet: add some there, or label with --classes 'box, pallet'"
+            )
         return ontology
 
     def with_ontology(self, ontology: Ontology, store: Store) -> Project:

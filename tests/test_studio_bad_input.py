@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,48 @@ def test_a_sub_path_is_needed_and_a_slash_at_the_end_is_not(
         terminal.name_server()
         assert terminal.done("push").startswith("0 new"), "with and without the slash it is one server"
         terminal.assert_once()
+
+
+def test_labels_that_people_added_do_no_harm_until_they_are_used(terminal: Terminal) -> None:
+    terminal.done("push", "--limit", "2", "--blind-share", "0")
+    (row,) = terminal.studio.records.projects.values()
+    row["label_config"] = row["label_config"].replace("<Label ", '<Label value="extra"/><Label ', 1)
+    assert terminal.done("push").startswith("1 new")
+    assert '"extra"' in row["label_config"]
+    task = terminal.world.task(0)["id"]
+    terminal.studio.annotate(task, [region("extra", (1, 2, 30, 40))])
+    said = terminal.refused("pull")
+    assert f"people used 'extra' in 1 answers such as {terminal.studio.url}/projects/1/data?task={task}" in said
+    assert set(terminal.world.states().values()) == {"pushed"}
+    path = terminal.world.root / "project.yaml"
+    path.write_text(path.read_text().replace("- pallet\n", "- pallet\n  - extra\n"))
+    assert terminal.done("pull").startswith("1 reviewed")
+
+
+def test_a_class_in_use_that_was_taken_out_stops_a_pull_and_not_what_only_counts(terminal: Terminal) -> None:
+    terminal.done("push", "--blind-share", "0")
+    for user in (1, terminal.studio.add_user("ann@x.org")):
+        for task in terminal.studio.tasks():
+            terminal.studio.annotate(task["id"], task["predictions"][0]["result"], user=user)
+    path = terminal.world.root / "project.yaml"
+    whole = path.read_text()
+    path.write_text(whole.replace("- pallet\n", ""))
+    assert "expected class 'pallet' at place 2" in terminal.refused("pull")
+    path.write_text(whole)
+    terminal.done("pull")
+    before = [terminal.done(verb) for verb in ("audit", "agreement")]
+    path.write_text(whole.replace("- pallet\n", ""))
+    assert [terminal.done(verb) for verb in ("audit", "agreement")] == before
+
+
+def test_a_host_that_nobody_knows_is_named(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_arguments: object, **_more: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    terminal.name_server("http://labelstudio.invalid:8080")
+    for verb in ("push", "pull"):
+        assert "there is no host labelstudio.invalid: correct LABEL_STUDIO_URL" in terminal.refused(verb)
 
 
 # Too early
@@ -411,6 +454,19 @@ def test_a_file_name_that_is_no_text_is_pushed_and_comes_back(
     assert name.endswith("/\\xff\\xfe\x1b[31m.png"), "JSON has its own escapes for what commands a terminal"
 
 
+def test_half_a_character_from_somebodys_keyboard_stops_nobody(terminal: Terminal) -> None:
+    terminal.done("push", "--blind-share", "0")
+    half, whole = "\ud83d", "\U0001f600"
+    user = terminal.studio.add_user(f"{half}{whole}@x.org")
+    for number, more in enumerate(({"meta": {"text": [half]}}, {"id": half}, {"parentID": f"{whole}{half}"})):
+        drawn = {**region("box", (1, 2, 30, 40)), **more}
+        terminal.studio.annotate(terminal.world.task(number)["id"], [drawn], user=user)
+    assert terminal.done("pull").startswith("3 reviewed")
+    with terminal.world.store() as store:
+        (label,) = store.annotations_of(terminal.world.sha256(0), "human")
+    assert label.provenance.annotator == f"?{whole}@x.org"
+
+
 def answer_with(terminal: Terminal, result: list[Any]) -> tuple[int, str, str]:
     terminal.done("push", "--blind-share", "0")
     terminal.studio.annotate(terminal.world.task(0)["id"], result)
@@ -422,6 +478,7 @@ def answer_with(terminal: Terminal, result: list[Any]) -> tuple[int, str, str]:
     [
         ["text"],
         [{"id": "\x1b[2J", "type": "rectanglelabels", "value": None}],
+        [{"id": "\x00\ud83d", "type": "rectanglelabels", "value": {}}],
         [{**region("box", (1, 2, 30, 40)), "original_width": 10**9}],
         [
             {

@@ -15,7 +15,9 @@ from labeling.core.errors import InputError, StateError
 from labeling.core.ontology import Ontology, OntologyClass, find_problems
 from labeling.formats.labelstudio_config import class_names
 from labeling.formats.voc import is_in_xml
+from labeling.studio.client import StudioClient
 from labeling.studio.config import CONTROLS, ConfigDiff, check_config, instructions, label_config, updated_config
+from tests.studio_servers import StudioServer
 
 HOSTILE = (
     '<img src=x onerror="alert(1)">',
@@ -247,3 +249,25 @@ def test_instructions_say_the_guides_and_run_nothing() -> None:
 
 def test_no_guides_are_no_instructions() -> None:
     assert instructions(ontology("a", "b")) == ""
+
+
+# Through a real server
+
+
+@pytest.mark.server
+def test_names_and_guides_come_back_from_a_real_server_as_they_were(studio_server: StudioServer) -> None:
+    classes = ontology(*HOSTILE, guides={"box": '5 < 6 & "so" <img src=x onerror=alert(1)>'})
+    with StudioClient(studio_server.url, studio_server.token) as client:
+        fields = {"label_config": label_config(classes), "expert_instruction": instructions(classes)}
+        number = client.create_project(title="names of classes", **fields)["id"]
+        there = client.project(number)
+        assert there is not None
+        assert check_config(there["label_config"], classes) == ConfigDiff()
+        for control in CONTROLS:
+            assert [label["value"] for label in labels_of(there["label_config"], control)] == list(classes.names)
+        assert "<img" not in there["expert_instruction"]
+        more = ontology(*HOSTILE, 'one "more" <&>')
+        client.update_project(number, label_config=updated_config(there["label_config"], more, used=classes.names))
+        again = client.project(number)
+        assert again is not None
+        assert check_config(again["label_config"], more) == ConfigDiff()

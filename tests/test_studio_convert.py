@@ -281,6 +281,13 @@ def test_an_outline_that_winds_twice_or_backwards_over_much_of_it_is_refused() -
         assert "crosses itself" in reason(region("polygonlabels", {"points": points}))
 
 
+def test_a_scribble_of_thousands_of_lines_is_refused_at_once() -> None:
+    points = (100 * np.random.default_rng(0).random((5000, 2))).tolist()
+    started = time.perf_counter()
+    assert "crosses itself" in reason(region("polygonlabels", {"points": points}))
+    assert time.perf_counter() - started < 10
+
+
 def test_an_outline_that_runs_to_a_hole_and_back_is_no_crossing() -> None:
     """Some tools say holes so: the way in and the way out are one line."""
     points = [[10, 10], [60, 10], [60, 60], [10, 60], [10, 10], [20, 20], [20, 50], [50, 50], [50, 20], [20, 20]]

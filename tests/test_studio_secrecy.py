@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -156,6 +157,23 @@ def test_a_server_that_repeats_the_token_is_not_quoted_with_it(
     assert code == 1
     assert_nowhere(tmp_path, caplog, said)
     assert token not in "".join(said)
+
+
+@pytest.mark.parametrize("kind", ["personal", "legacy"])
+def test_a_token_at_the_end_of_a_long_complaint_is_not_shown_in_part(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: Literal["personal", "legacy"],
+) -> None:
+    with FakeStudio(tokens=kind) as studio:
+        terminal = Terminal(World(tmp_path, studio), monkeypatch, capsys)
+        for shown in range(10, len(studio.token) + 1, 3):
+            detail = f"{'x' * (300 - shown)}{studio.token}"
+            studio.faults[:] = [Fault(GET, "/api/projects", 0, 403, json.dumps({"detail": detail}), commits=False)]
+            said = terminal.type("push")[2]
+            assert "xxx[token]" in said
+            assert studio.token[:10] not in said
 
 
 def test_access_that_ends_amid_the_work_is_renewed_in_silence(

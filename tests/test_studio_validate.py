@@ -85,6 +85,9 @@ def region(number: int, **changes: Any) -> Change:
         (region(POLYGON, id=7), "expected an id of its own"),
         (value(RECTANGLE, rectanglelabels=[]), "has no label"),
         (value(POLYGON, polygonlabels=None), "has no label"),
+        (value(POLYGON, polygonlabels=[""]), "expected exactly one label, got ['']"),
+        (value(RECTANGLE, rectanglelabels=["cat", "dog"]), "expected exactly one label, got ['cat', 'dog']"),
+        (value(BRUSH, brushlabels="cat"), "expected exactly one label, got 'cat'"),
         (value(POLYGON, points=[[1, 1], [5, 5]]), "at least three points"),
         (value(POLYGON, points=[[1, 1], [5, 5], [5, 101]]), "from 0 to 100 percent, got [5, 101] among them"),
         (value(POLYGON, points=[[1, 1], [5, 5], [5]]), "points as [x, y]"),
@@ -102,6 +105,8 @@ def region(number: int, **changes: Any) -> Change:
         (value(POLYGON, points=[[1, 1], [5, 5], [5, math.nan]]), "points as [x, y]"),
         (region(RECTANGLE, score=math.nan), "expected a score as a number"),
         (region(RECTANGLE, score="high"), "expected a score as a number"),
+        (region(RECTANGLE, score=1.01), "from 0 to 1, got 1.01"),
+        (region(BRUSH, score=-0.1), "from 0 to 1, got -0.1"),
         # What only the configuration can tell.
         (value(RECTANGLE, rectanglelabels=["cow"]), "cow"),
         (value(POLYGON, polygonlabels=["Cat"]), "Cat"),
@@ -124,6 +129,12 @@ def test_a_shape_under_the_control_of_another_is_found() -> None:
     regions(made)[BRUSH]["from_name"] = "box"
     lines = problems(made, CONFIG)
     assert "Type 'brushlabels' does not match expected type 'rectanglelabels'" in lines[0]
+
+
+def test_the_score_of_a_prediction_is_one_too() -> None:
+    made = task()
+    made["predictions"][0]["score"] = 70
+    assert problems(made, CONFIG) == ["expected a score as a number from 0 to 1, got 70"]
 
 
 def test_every_region_with_a_fault_is_named() -> None:

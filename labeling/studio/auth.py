@@ -15,6 +15,9 @@ from ..core.errors import InputError, ServerError
 WHERE_TOKENS_ARE = "create a personal access token under Account & Settings and set LABEL_STUDIO_API_KEY to it"
 
 _REFRESH = "/api/token/refresh/"
+_TELLS = 8
+"""So many characters at its begin tell a token."""
+
 _EARLY_S = 30.0
 _EARLY_SHARE = 0.2
 _LIFE_S = 240.0
@@ -120,7 +123,8 @@ def authorisation(url: str, token: str, clock: Callable[[], float]) -> LegacyTok
 def hide(text: str, auth: LegacyToken | PersonalToken) -> str:
     """Return a text of a server without the token, which it may repeat."""
     for secret in auth.secrets:
-        text = text.replace(secret, "[token]")
+        # What a server says at length was cut off before, maybe amid the token.
+        text = re.sub(rf"{re.escape(secret[:_TELLS])}[\w.-]*", "[token]", text)
     return text
 
 

@@ -19,15 +19,10 @@ from ..core.brush import brush_to_rle, encode_brush
 from ..core.errors import InputError
 from ..core.records import Annotation, Rle
 from ..formats.items import Corners
-from ..formats.labelstudio_regions import (
-    ABOUT_THE_IMAGE,
-    BOX_CONTROL,
-    IMAGE_CONTROL,
-    MASK_CONTROL,
-    brush_numbers,
-    shown,
-)
-from .polygon import MIN_POLYGON_IOU, outline_percent
+from ..formats.labelstudio_regions import ABOUT_THE_IMAGE, BOX_CONTROL, IMAGE_CONTROL, MASK_CONTROL, shown
+from ..formats.labelstudio_regions import brush_numbers as numbers_of
+from .polygon import MIN_POLYGON_IOU as MIN_POLYGON_IOU
+from .polygon import outline_percent
 
 POLYGON_CONTROL = "polygon"
 """Name of the ``PolygonLabels`` tag."""
@@ -38,8 +33,9 @@ MODEL_VERSION = "labelstill"
 Kind = Literal["rectangle", "polygon", "brush"]
 
 _TURNS = (None, 0, 90, 180, 270)
-_MOST_CHECKED = 10_000
-"""Corners of an outline that is searched for crossings."""
+_CHECKED_PX = 1024
+_MOST_CROSSED = 0.02
+"""Share of the area that a loop may have: a few pixels are a slip of the hand."""
 
 _NO_TURN_DEGREES = 1e-6
 
@@ -125,7 +121,7 @@ def read(result: Sequence[Any], size_wh: tuple[int, int]) -> tuple[list[Drawn], 
     drawn: list[Drawn] = []
     refused: list[Refused] = []
     for region in result:
-        if isinstance(region, Mapping) and _is_about_the_image(region.get("type")):
+        if isinstance(region, Mapping) and str(region.get("type")) in ABOUT_THE_IMAGE:
             continue
         try:
             drawn.append(_object(region, size_wh))
@@ -186,17 +182,24 @@ def _read_polygon(value: Mapping[str, Any], size_wh: tuple[int, int]) -> Drawn:
             raise InputError(f"expected points as [[x, y], ...], got {shown(point)} among them")
     outline = geometry.from_fractions(np.array(said, dtype=np.float64) / 100, size_wh)
     rle = masks.polygons_to_rle([outline], (size_wh[1], size_wh[0]))
-    if len(outline) <= _MOST_CHECKED and not (ring := shapely.Polygon(outline)).is_valid:
-        # What a loop winds the other way round, or twice, tells the area of the ring from that of its pixels. A few
-        # pixels of it are a slip of the hand; more has two readings.
-        filled = shapely.make_valid(ring).area
-        if abs(ring.area - filled) > (1 - MIN_POLYGON_IOU) * filled:
-            raise InputError("the outline crosses itself: draw it anew, or paint it with the brush")
+    if not shapely.Polygon(outline).is_valid and _has_two_readings(outline):
+        raise InputError("the outline crosses itself: draw it anew, or paint it with the brush")
     return replace(_masked("polygon", rle), outline=tuple((x, y) for x, y in outline.tolist()))
 
 
+def _has_two_readings(outline: geometry.Points) -> bool:
+    """Say whether much of an outline winds backwards or twice: the area of its ring is not that of its pixels then.
+
+    Pixels are counted, since geometry takes minutes for some hundred lines that cross each other.
+    """
+    placed = outline - outline.min(axis=0)
+    placed *= _CHECKED_PX / max(float(placed.max()), 1e-9)
+    filled = masks.area(masks.polygons_to_rle([placed], (_CHECKED_PX, _CHECKED_PX)))
+    return abs(float(shapely.Polygon(placed).area) - filled) > _MOST_CROSSED * filled
+
+
 def _read_brush(value: Mapping[str, Any], size_wh: tuple[int, int]) -> Drawn:
-    return _masked("brush", brush_to_rle(brush_numbers(value.get("rle")), size_wh[::-1]))
+    return _masked("brush", brush_to_rle(numbers_of(value.get("rle")), size_wh[::-1]))
 
 
 def _masked(kind: Kind, rle: Rle) -> Drawn:
@@ -229,10 +232,6 @@ def _inside(box: tuple[float, float, float, float], size_wh: tuple[int, int]) ->
 def _id(region: Mapping[str, Any]) -> str:
     name = region.get("id")
     return name if isinstance(name, str) and name else "?" if name is None else shown(name)
-
-
-def _is_about_the_image(kind: Any) -> bool:
-    return isinstance(kind, str) and kind in ABOUT_THE_IMAGE
 
 
 def _is_number(value: Any) -> bool:

@@ -94,7 +94,9 @@ def _alone(project: Project, tell: Tell) -> Iterator[None]:
                 f"{project.studio_path}: another labelstill studio is at work here: end it, and try again"
             ) from None
     except OSError as error:
-        raise InputError(f"{project.studio_path}: cannot be written: {error.strerror}: check whose folder it is") from error
+        raise InputError(
+            f"{project.studio_path}: cannot be written: {error.strerror}: check whose folder it is"
+        ) from error
     try:
         yield
     finally:

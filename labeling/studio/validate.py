@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -84,8 +83,11 @@ def _faults(prediction: Any) -> Iterator[str]:
 def _region(region: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[str]:
     kind = region.get("type")
     yield from _score(region)
-    if not value.get(str(kind)):
+    labels = value.get(str(kind))
+    if not labels:
         yield "has no label"
+    elif not isinstance(labels, list) or len(labels) != 1 or not labels[0]:
+        yield f"expected exactly one label, got {shown(labels)}"
     if kind == "rectanglelabels":
         yield from _rectangle(value)
     elif kind == "polygonlabels":
@@ -121,8 +123,8 @@ def _brush(rle: Any, width: Any, height: Any) -> Iterator[str]:
 
 def _score(made: Mapping[str, Any]) -> Iterator[str]:
     score = made.get("score")
-    if score is not None and not (_is_number(score) and math.isfinite(score)):
-        yield f"expected a score as a number, got {shown(score)}"
+    if score is not None and not (_is_number(score) and 0 <= score <= 1):  # false for NaN
+        yield f"expected a score as a number from 0 to 1, got {shown(score)}"
 
 
 def _is_number(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -25,6 +26,7 @@ _LONGEST_WAIT_S = 8.0
 _ENCODING = ("content-encoding", "content-length", "transfer-encoding")
 _SETTING = "LABEL_STUDIO_URL"
 _SENT_ON = (301, 302, 303, 307, 308)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Files = Sequence[tuple[str, tuple[str, bytes]]]
 
@@ -128,7 +130,7 @@ class Wire:
         if absent and reply.status_code in (404, 204):
             return None
         with suppress(ValueError):
-            value = reply.json()
+            value = _value(reply)
             if shape.holds(value):
                 return value
         wrong = replies.page(self.url, reply) if replies.is_page(reply) else None
@@ -204,6 +206,14 @@ class Wire:
         # The pieces are decoded already, and a response would decode its content once more.
         headers = [(name, value) for name, value in reply.headers.multi_items() if name not in _ENCODING]
         return httpx.Response(reply.status_code, headers=headers, content=b"".join(pieces), request=reply.request)
+
+
+def _value(reply: httpx.Response) -> Any:
+    """Return the JSON of a reply; half a surrogate pair, which nothing here could store, becomes a question mark."""
+    value = reply.json()
+    if _SURROGATE.search(reply.content):
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    return value
 
 
 def _in_doubt(error: ServerError) -> InDoubt:
