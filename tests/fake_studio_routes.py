@@ -185,6 +185,8 @@ def tasks(records: Records, call: Call, user: int) -> Reply:
         rows.sort(key=lambda task: task[name], reverse=order.startswith("-"))
     full = call.query.get("fields") == "all"
     page = [records.task_row(task, full=full) for task in _page(records, call, rows, 100)]
+    if asked := call.query.get("include"):
+        page = [{name: row[name] for name in asked.split(",") if name in row} for row in page]
     totals = {
         "total_annotations": sum(
             not row["was_cancelled"] for task in rows for row in records.annotations.of(task["id"])

@@ -309,7 +309,7 @@ def test_name_of_the_picture(data: dict[str, Any], name: str) -> None:
         ([region() | {"value": region()["value"] | {"rectanglelabels": ["a", "b"]}}], "exactly one label"),
         ([region() | {"value": region()["value"] | {"rectanglelabels": "cat"}}], "exactly one label"),
         ([region(), region(id="b2", original_width=999)], "region 'b2': drawn on a picture of 999 x 500 px"),
-        ([region(image_rotation=90)], "rotated by 90 degrees; rotate it back"),
+        ([region(image_rotation=45)], "rotated by 45 degrees; rotate it back"),
         ([region(original_width=None)], "original_width and original_height"),
         ([region(original_width=-5)], "original_width and original_height"),
         ([region(original_width=10**9, original_height=10**9)], "original_width and original_height"),

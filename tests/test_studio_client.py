@@ -21,6 +21,7 @@ from labeling.studio.client import InDoubt, StudioClient
 from tests import fake_studio_faults as faults
 from tests.fake_studio import FakeStudio
 from tests.fake_studio_faults import Fault
+from tests.studio_servers import StudioServer
 
 PERSONAL = FakeStudio().token
 
@@ -852,3 +853,15 @@ def test_ids_are_numbers_and_mails_by_user(clock: Clock) -> None:
         assert client.version() == "1.23.2"
         assert studio.requests[-1].authorization == ""
         assert json.dumps(client.whoami())
+
+
+@pytest.mark.server
+def test_tasks_are_deleted_on_the_real_server(studio_server: StudioServer) -> None:
+    with StudioClient(studio_server.url, studio_server.token) as client:
+        config = '<View><Image name="image" value="$image"/></View>'
+        project = client.create_project(title="client: deleting", label_config=config)["id"]
+        ids = client.import_tasks(project, [{"data": {"image": "/a.jpg", "labelstill_id": str(n)}} for n in range(3)])
+        client.delete_tasks(project, ids[:2])
+        assert [task["id"] for task in client.tasks(project)] == ids[2:]
+        client.delete_tasks(project, [])
+        assert client.count_tasks(project) == 1

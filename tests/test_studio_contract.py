@@ -185,6 +185,8 @@ def lists(site: Site) -> Facts:
             return site.words(reply)
         return [reply.json()["total"], [row["id"] - ids[0] for row in reply.json()["tasks"]]]
 
+    some = site.listed(project, include="id,data,created_at", page_size=1).json()["tasks"]
+    facts["only what is included"] = [list(row) for row in some]
     after = ("filter:tasks:id", "greater", "Number")
     facts["all"] = found()
     facts["upside down"] = found(order="-tasks:id")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -187,7 +188,7 @@ def fresh(region_id: str, one: Truth, size_wh: tuple[int, int]) -> dict[str, Any
 @pytest.fixture
 def people(studio_server: StudioServer) -> Iterator[tuple[Annotator, Annotator]]:
     first = Annotator(studio_server.url, studio_server.email, studio_server.password)
-    second = Annotator.signed_up(first, "second@example.org", "a long password 1")
+    second = Annotator.signed_up(first, f"{uuid4().hex}@example.org", "a long password 1")
     yield first, second
     first.close()
     second.close()

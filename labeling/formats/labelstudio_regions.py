@@ -122,7 +122,8 @@ def _region(result: Any, where: str) -> _Region | None:
     labels = value.get(kind)
     if not isinstance(labels, Sequence) or len(labels) != 1 or not isinstance(labels[0], str) or not labels[0]:
         raise InputError(f"{where}: expected exactly one label, got {shown(labels)}; give it one in Label Studio")
-    if result.get("image_rotation", 0) not in (0, None):
+    # A quarter turn only turns the view: what is saved stays percent of the upright picture.
+    if result.get("image_rotation") not in (None, 0, 90, 180, 270):
         turned = shown(result["image_rotation"])
         raise InputError(f"{where}: the picture was rotated by {turned} degrees; rotate it back in Label Studio")
     score = result.get("score")

@@ -103,7 +103,7 @@ def updated_config(xml: str, ontology: Ontology, used: Collection[str] = ()) -> 
         raise StateError(
             f"class {lost[0]!r} is used in Label Studio and is not in the ontology: put it back, used classes stay"
         )
-    view = parse_xml(xml, "Label Studio", WHAT)
+    view = parse_xml(xml, "Label Studio", WHAT, comments=True)
     if not _has_image(view):
         raise InputError(
             f"the labelling configuration has no <Image name={IMAGE_CONTROL!r} value='${IMAGE_CONTROL}'>: put it back, "

@@ -81,7 +81,7 @@ class Sender:
                 chunk, posting = following, going
 
     def _intend(self, chunk: Sequence[Parcel]) -> None:
-        # Whatever comes of the chunk gets a higher number than the newest task that is known by now.
+        # Not the newest of the chunk before: where people delete it, the server gives its number out again.
         rows = [(replace(parcel.row, after_id=self._newest), parcel.labels) for parcel in chunk]
         self._ledger.intend(self._target, rows)
 
@@ -109,7 +109,6 @@ class Sender:
                 self._forget([*chunk, *(following or ())])
                 raise
             if len(numbers) == len(images):
-                self._newest = max(numbers)
                 return dict(zip(images, numbers, strict=True))
             self._forget(following or ())  # known not to be there
             arrived = settle(self._client, self._ledger, self._target, fresh=True, pause=self._pause)

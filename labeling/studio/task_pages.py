@@ -158,5 +158,5 @@ def _page(
         "query": json.dumps(query, separators=(",", ":")),
     }
     # What else the server would count for each task takes it several times as long.
-    chosen = {"fields": "all"} if full else {"include": "id,data"}
+    chosen = {"fields": "all"} if full else {"include": "id,data,created_at"}
     return wire.json("GET", "/api/tasks", _PAGE, params={**params, **chosen})

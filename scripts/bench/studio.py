@@ -115,9 +115,10 @@ def _push(studio: Bench, tasks: int, bodies: Sequence[bytes], rounds: int) -> li
         _expect(studio.push().new == tasks, "the push has lost tasks")
 
     times = interleave({"peer": peer, "ours": ours}, rounds)
-    what = f"{tasks:,} tasks x {REGIONS} regions"
+    what = f"{tasks:,} tasks x {REGIONS} regions: push ÷ SDK's import_tasks in tasks/s"
+    why = "queue, checks and ledger need a processor beside the server's; see the load of the machine"
     return [
-        measured(f"{what}: push ÷ SDK's import_tasks in tasks/s", ratio(times, "peer", "ours"), ">= 1", ">= 1"),
+        measured(what, ratio(times, "peer", "ours"), ">= 1", ">= 1", why),
         measured("push: tasks/s", spread([tasks / seconds for seconds in times["ours"]])),
         measured("SDK's import_tasks: tasks/s", spread([tasks / seconds for seconds in times["peer"]])),
     ]
@@ -195,7 +196,12 @@ def _pull_memory(studio: Bench, few: int, many: int) -> list[Row]:
 
 def _flat(verb: str, peaks: Sequence[float], few: int, many: int) -> list[Row]:
     return [
-        Row(f"{verb}: peak memory at {many:,} tasks ÷ at {few:,}", peaks[1] / peaks[0], goal="<= 1.15"),
+        Row(
+            f"{verb}: peak memory at {many:,} tasks ÷ at {few:,}",
+            peaks[1] / peaks[0],
+            goal="<= 1.15",
+            why="not profiled yet",
+        ),
         Row(f"{verb}: peak MB at {many:,} tasks, whole process", peaks[1]),
     ]
 
