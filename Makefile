@@ -44,7 +44,7 @@ test: setup studio-env $(PEER)
 	$(PYTEST) -m "not slow and not gpu and not jetson"
 
 test-fast: setup
-	$(PYTEST) -m "not torch and not slow and not server and not browser and not realdata and not gpu and not jetson"
+	$(PYTEST) -m "not torch and not http and not slow and not server and not browser and not realdata and not gpu and not jetson"
 
 test-slow: setup
 	$(PYTEST) -m "slow and not gpu and not jetson"

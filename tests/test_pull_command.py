@@ -16,6 +16,8 @@ from tests.fake_studio import FakeStudio
 from tests.made_stores import ontology
 from tests.pull_scene import CLASSES, Scene, region
 
+pytestmark = pytest.mark.http
+
 NEW = region("dog", (20, 20, 40, 44))
 ELLIPSE = {
     **NEW,

@@ -18,6 +18,8 @@ from tests import fake_studio_faults as faults
 from tests.fake_studio import FakeStudio
 from tests.pushing import PALLET, World
 
+pytestmark = pytest.mark.http
+
 Push = Callable[..., tuple[int, str, str]]
 
 

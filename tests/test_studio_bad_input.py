@@ -23,6 +23,8 @@ from tests.privileges import bound_by_file_modes
 from tests.pull_scene import region
 from tests.pushing import World
 
+pytestmark = pytest.mark.http
+
 
 @pytest.fixture
 def studio() -> Iterator[FakeStudio]:

@@ -23,6 +23,8 @@ from tests.fake_studio import FakeStudio
 from tests.fake_studio_faults import Fault
 from tests.studio_servers import StudioServer
 
+pytestmark = pytest.mark.http
+
 PERSONAL = FakeStudio().token
 
 
@@ -466,7 +468,7 @@ def test_tasks_that_changed_and_tasks_with_drafts_are_told_from_others(clock: Cl
     with FakeStudio() as studio, client_of(studio, clock) as client:
         project = studio.add_project()
         ids = client.import_tasks(project, photos(5))
-        newest = list(client.tasks(project))[-1]["updated_at"]
+        newest = list(client.tasks(project, full=True))[-1]["updated_at"]
         studio.annotate(ids[1], [])
         studio.annotate(ids[2], [], draft=True)
         studio.annotate(ids[3], [], skipped=True)

@@ -29,6 +29,8 @@ from tests.badimages import encoded, exif, marked
 from tests.fake_studio import FakeStudio
 from tests.studio_servers import StudioServer
 
+pytestmark = pytest.mark.http
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:

@@ -20,6 +20,8 @@ from labeling.studio.convert import MODEL_VERSION
 from labeling.studio.ml_backend import MlBackend
 from labeling.studio.ml_http import MOST_BYTES
 
+pytestmark = pytest.mark.http
+
 JSON = {"Content-Type": "application/json"}
 BOX = {"type": "rectanglelabels"}
 

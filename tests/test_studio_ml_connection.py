@@ -12,6 +12,8 @@ from labeling.studio.ml_backend import MlBackend
 from tests.fake_studio import FakeStudio
 from tests.fake_studio_ml import models
 
+pytestmark = pytest.mark.http
+
 TITLE = "our model"
 
 

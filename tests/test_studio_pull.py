@@ -23,6 +23,8 @@ from tests.fake_studio import FakeStudio
 from tests.made_stores import Box
 from tests.pull_scene import SIZE_WH, Region, Scene, region
 
+pytestmark = pytest.mark.http
+
 CAR, DOG = ("car", (10.0, 10.0, 60.0, 50.0)), ("dog", (70.0, 60.0, 120.0, 110.0))
 NEW = region("dog", (20, 20, 40, 44))
 

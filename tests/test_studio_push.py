@@ -25,6 +25,8 @@ from tests.fake_studio import FakeStudio
 from tests.made_stores import Thing
 from tests.pushing import BOX, PALLET, World, assert_exactly_once
 
+pytestmark = pytest.mark.http
+
 WRITES = ("POST", "PATCH", "DELETE")
 REGION = {"id": "drawn", "type": "rectanglelabels", "value": {}}
 

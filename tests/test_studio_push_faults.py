@@ -20,6 +20,8 @@ from tests.fake_studio_faults import Fault
 from tests.made_stores import Thing
 from tests.pushing import PALLET, World, assert_exactly_once
 
+pytestmark = pytest.mark.http
+
 IMPORT = "/import"
 PHOTOS = 5
 

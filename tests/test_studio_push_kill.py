@@ -23,6 +23,8 @@ from tests.fake_studio_faults import Fault
 from tests.made_stores import Thing
 from tests.pushing import World, assert_exactly_once
 
+pytestmark = pytest.mark.http
+
 # Each push is a process forked from one that has imported everything: a kill meets the push and not the imports.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.test_studio_push_kill"])

@@ -33,6 +33,8 @@ from tests.pull_scene import region
 from tests.pushing import World
 from tests.studio_servers import StudioServer
 
+pytestmark = pytest.mark.http
+
 SIGNATURE = base64.urlsafe_b64encode(b"signed by the fake").rstrip(b"=").decode()
 """Ends every token of the fake, of each kind; who has it can use the token."""
 

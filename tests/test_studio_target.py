@@ -22,6 +22,8 @@ from tests import fake_studio_faults as faults
 from tests.fake_studio import LABEL_CONFIG, FakeStudio
 from tests.studio_servers import StudioServer
 
+pytestmark = pytest.mark.http
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:

@@ -20,6 +20,8 @@ from labeling.studio.task_photos import TaskPhotos
 from tests import made_stores
 from tests.fake_studio import FakeStudio
 
+pytestmark = pytest.mark.http
+
 GATE = {"max_pixels": 1_000_000, "background": "white", "accept_truncated": False}
 SHOWN = "/data/upload/1/is-not-there.png"
 
