@@ -199,8 +199,9 @@ def test_a_review_from_elsewhere_stands_while_nobody_answers(store: Store, ledge
     target, (sha256, *_) = pushed(store, ledger)
     store.set_reviewed(sha256, [human(sha256, "car", (1, 2, 3, 4))], "reviewed")
     draft = said(sha256, kind="draft")
-    ledger.commit_verdicts(target, [Verdict(sha256, (draft,), "pushed")])
-    ledger.commit_verdicts(target, [Verdict(sha256, (), "pushed")])
+    unreadable = Verdict(sha256, (said(sha256),), "pushed", attention="an ellipse")
+    for verdict in (Verdict(sha256, (draft,), "pushed"), unreadable, unreadable, Verdict(sha256, (), "pushed")):
+        ledger.commit_verdicts(target, [verdict])
     assert store.states()[sha256] == "reviewed"
     assert len(store.annotations_of(sha256, "human")) == 1
 

@@ -127,6 +127,11 @@ class StudioLedger:
             changed += [sha256 for sha256, content in some.items() if hash_of(labels[sha256]) != content]
         return changed
 
+    def is_blind(self, target: Target, sha256: str) -> bool:
+        """Say whether people are to label an image without help."""
+        sql = "SELECT 1 FROM studio_tasks WHERE target_id = ? AND sha256 = ? AND blind AND state <> 'withdrawn'"
+        return bool(self._store.rows(sql, target.id, sha256))
+
     def intend(self, target: Target, tasks: Sequence[tuple[Task, Sequence[Annotation]]]) -> None:
         """Note what is about to be sent, one chunk in one transaction; a task of the same image is replaced."""
         rows = [

@@ -146,7 +146,7 @@ class StudioClient:
             project_id: of the tasks.
             after_id: only tasks with a higher id.
             updated_after: only tasks that changed later than this time, in ISO 8601 with its zone.
-            full: with annotations, drafts and predictions.
+            full: with annotations, drafts and predictions; else a row holds id, data and created_at alone.
             keys: only tasks with one of these in data.labelstill_id; they are collected before the first one comes.
             drafts_only: only tasks that somebody has an unsubmitted draft of.
         """

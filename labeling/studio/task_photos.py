@@ -11,7 +11,7 @@ import httpx
 
 from ..core.errors import InputError
 from ..core.store import Store
-from ..core.store_studio import Target
+from ..core.store_studio import StudioLedger, Target
 from ..formats.labelstudio import IMAGE_CONTROL, KEY
 from ..images import LoadedImage, decode, load
 from . import replies
@@ -54,10 +54,7 @@ class TaskPhotos:
     def is_blind(self, data: Mapping[str, Any]) -> bool:
         """Say whether people are to label the photo without help, so that the teacher can be measured."""
         sha256 = data.get(KEY)
-        if not isinstance(sha256, str):
-            return False
-        sql = "SELECT 1 FROM studio_tasks WHERE target_id = ? AND sha256 = ? AND blind AND state <> 'withdrawn'"
-        return bool(self._store.rows(sql, self._target.id, _text(sha256)))
+        return isinstance(sha256, str) and StudioLedger(self._store).is_blind(self._target, _text(sha256))
 
     def _files(self, sha256: object) -> tuple[Path, ...]:
         return self._store.files_of(_text(sha256)) if isinstance(sha256, str) else ()
