@@ -32,7 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "How right the teacher was, and how people worked, from their corrections.",
     ),
     "agreement": ("labeling.commands.agreement:run", "How far people agree who labelled the same photos."),
-    "convert": ("labeling.commands.convert:run", "Write the labels as COCO or YOLO."),
+    "convert": ("labeling.commands.convert:run", "Labels to and from COCO, YOLO, VOC, Label Studio and autodistill."),
     "assist": ("labeling.commands.assist:run", "Serve the teacher to Label Studio, for labels on demand."),
     "doctor": ("labeling.commands.doctor:run", "Check this machine; says what to type where a part is missing."),
     "demo": ("labeling.commands.demo:run", "Render demo photos and label them offline, end to end."),

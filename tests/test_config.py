@@ -120,7 +120,7 @@ def test_template_shows_every_setting_with_its_default(tmp_path: Path) -> None:
     uncommented = [
         line.removeprefix("# ").removeprefix("#")
         for line in bare[bare.index("# teacher:") :].splitlines()
-        if line.startswith(("#   ", "# teacher:", "# images:", "# filters:"))
+        if line.startswith(("#   ", "# teacher:", "# images:", "# filters:", "# review:"))
     ]
     data = YAML(typ="safe").load("\n".join(uncommented))
     seen = 0
@@ -130,6 +130,7 @@ def test_template_shows_every_setting_with_its_default(tmp_path: Path) -> None:
             seen += 1
     assert seen == 12
     assert set(data["filters"]) == set(type(ProjectConfig(name="x").filters).model_fields)
+    assert data["review"] == {"regions": "masks"}
 
 
 def test_saving_classes_keeps_comments_and_everything_else(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 def test_every_part_has_a_line_and_a_problem_has_a_command(tmp_path: Path) -> None:
-    found = [*machine_checks(tmp_path), *server_checks()]
+    found = [*machine_checks(tmp_path), *server_checks(tmp_path)]
     assert [check.name for check in found] == [
         "python", "labeling", "distill", "export", "torch", *LIBRARIES, "device", "disk", "bundled weights",
         "grounding-dino", "sam2", "Label Studio", "mongod",

@@ -24,7 +24,7 @@ def _no_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def servers() -> dict[str, Check]:
-    return {check.name: check for check in server_checks()}
+    return {check.name: check for check in server_checks(Path("no such project"))}
 
 
 def closed_port() -> int:

@@ -65,6 +65,8 @@ def _lines(found: Audit, names: dict[str, str]) -> list[str]:
             changed = [f"{printable(old)} to {printable(new)} {n:,}" for old, new, n in group.confusion]
             lines.append(f"  relabelled: {', '.join(changed)}")
     lines += [f"  {rule}" for rule in words.RULES] if words.groups(found) else []
+    if found.prelabelled.images and found.by_lot.images < words.ENOUGH_BY_LOT:
+        lines.append(f"  {words.MOSTLY_DOUBTFUL}")
     lines.append("work, pre-labelled against blind")
     for title, seen_cell, blind_cell, difference in words.work_rows(found):
         lines.append(f"  {title}: {seen_cell}; blind {blind_cell}; difference {difference}")

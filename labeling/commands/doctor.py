@@ -21,7 +21,7 @@ def run(
 
     OK works, WARN works with a limit or is not needed to label, FIX has to be mended first: exit code 1.
     """
-    checks = machine_checks(project) + server_checks()
+    checks = machine_checks(project) + server_checks(project)
     print(json.dumps({"checks": [asdict(check) for check in checks]}, indent=2) if as_json else as_text(checks))
     return 1 if any(check.state == "FIX" for check in checks) else 0
 

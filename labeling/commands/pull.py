@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from ..studio.pulled import Pulled, Totals
 
 _SHOWN = 20
+_WINNER = {
+    "latest": "the newest counts; --policy consensus shows where they differ",
+    "consensus": "what most of them say counts",
+    "annotator": "that of one person counts",
+}
 _NEEDS_ATTENTION = 2
 
 
@@ -63,7 +68,8 @@ def as_text(project: Project, pulled: Pulled) -> str:
     if pulled.changed or pulled.totals.unanswered or pulled.totals.drafts:
         lines.append(f"  in all: {_totals(pulled.totals)}")
     said = {
-        "reviews taken back, their answers are gone": pulled.taken_back,
+        f"images have answers of several people, {_WINNER[pulled.policy.partition(':')[0]]}": pulled.several,
+        "reviews taken back, since no answer counts any more: they wait for people": pulled.taken_back,
         "tasks deleted in Label Studio": pulled.withdrawn,
         "tasks that were never pushed from here, left alone": len(pulled.foreign),
         "reviewed images set aside, their files hold other pictures now": pulled.set_aside,

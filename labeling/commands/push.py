@@ -54,7 +54,7 @@ def run(
         bool, typer.Option("--update-config", help="Put right what was changed in the labelling configuration.")
     ] = False,
     new_project: Annotated[
-        bool, typer.Option("--new-project", help="Make another project in Label Studio and send everything there.")
+        bool, typer.Option("--new-project", help="Make another project in Label Studio for all that is not reviewed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -69,7 +69,8 @@ def run(
     opened = Project.open(project)
     percent = _percent(overlap) if overlap is not None else None
     with opened.lock(), opened.open_store() as store:
-        wishes = Wishes(conditions(only or (), store), limit, again, audit_share, blind_share, percent)
+        boxes = opened.config.review.regions == "boxes"
+        wishes = Wishes(conditions(only or (), store), limit, again, audit_share, blind_share, percent, boxes)
         if dry_run:
             done, code = _rehearse(opened, store, wishes, new_project=new_project), 0
         else:
@@ -144,6 +145,7 @@ def _as_text(done: Pushed, project: Project, dry_run: bool) -> str:
         (done.unchanged, lambda n: f"unchanged    {n} tasks"),
         (done.drawn, lambda n: f"by lot       {n} of the new ones, so that they speak for all photos"),
         (done.blind, lambda n: f"blind        {n} of the new ones have no predictions, to see what predictions change"),
+        (done.overlap or 0, lambda n: f"overlap      {n} % of the tasks are for two people"),
         (done.asked, lambda n: f"asked        {n} tasks to be looked at again: filter by labelstill_ask"),
         (done.answered, lambda n: f"left alone   {n} tasks that people have begun, though their labels changed"),
         (done.adopted, lambda n: f"found        {n} tasks that had arrived before"),
@@ -159,7 +161,9 @@ def _as_text(done: Pushed, project: Project, dry_run: bool) -> str:
     lines += [f"attention    {sentence}" for sentence in done.attention]
     lines += [f"warning      {sentence}" for sentence in done.warnings]
     if done.first_link is not None:
+        tasks = done.first_link.rpartition("?")[0]
         lines.append(f"open         {done.first_link}")
+        lines.append(f"             {tasks} and there 'Label All Tasks', for one after the other")
     if not done.stopped:
         verb = "push" if dry_run else "pull"
         lines.append(f"next         labelstill {verb} --project {shlex.quote(display(project.root))}")

@@ -65,6 +65,14 @@ class FiltersConfig(StrictModel):
     full_image_share: float = Field(default=0.95, gt=0, le=1, description="Share of the image that flags a box.")
 
 
+class ReviewConfig(StrictModel):
+    """What people are shown in Label Studio."""
+
+    regions: Literal["masks", "boxes"] = Field(
+        default="masks", description="masks: an object with a mask is its outline; boxes: rectangles only, no masks."
+    )
+
+
 class ProjectConfig(StrictModel):
     """Everything in project.yaml."""
 
@@ -73,6 +81,7 @@ class ProjectConfig(StrictModel):
     teacher: TeacherConfig = TeacherConfig()
     images: ImagesConfig = ImagesConfig()
     filters: FiltersConfig = FiltersConfig()
+    review: ReviewConfig = ReviewConfig()
 
     @property
     def ontology(self) -> Ontology | None:
@@ -151,6 +160,7 @@ def template(name: str, ontology: Ontology | None = None) -> str:
         ("teacher", TeacherConfig, "The models that label."),
         ("images", ImagesConfig, "What counts as a usable image."),
         ("filters", FiltersConfig, "Which of the detector's boxes are kept."),
+        ("review", ReviewConfig, "What people are shown in Label Studio."),
     ):
         parts += [f"# {remark}", f"# {key}:", *_commented(section), ""]
     return "\n".join(parts)

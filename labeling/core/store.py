@@ -39,6 +39,7 @@ __all__ = ["Feature", "FileRow", "FileStamp", "ImageOutcome", "Labels", "Review"
 
 _MACHINE = "('teacher', 'student')"
 _HUMAN = "('human', 'imported')"
+_STANDS = f"CASE WHEN i.state LIKE 'reviewed%' THEN a.source IN {_HUMAN} ELSE a.source IN {_MACHINE} END"
 _SHOWN_IN: dict[Labels | None, str] = {
     None: "1",
     "best": "v.state IN ('prelabelled', 'pushed', 'reviewed', 'reviewed-empty')",
@@ -254,13 +255,15 @@ class Store:
     def counts(self) -> dict[str, Any]:
         """Return ``images`` per state, ``annotations`` per class, ``quarantined`` files and ``skipped_files``.
 
-        Images and annotations are the rows of the views; states that no image is in are left out, every class is
-        named. ``quarantined`` is a list of ``{"path", "reason"}``, one per file.
+        Images are the rows of the view, annotations those that stand: of people where they have reviewed an image, of
+        machines elsewhere. States that no image is in are left out, every class is named. ``quarantined`` is a list
+        of ``{"path", "reason"}``, one per file.
         """
         images = self.rows("SELECT state, count(*) FROM v_images GROUP BY state ORDER BY state")
         classes = self.rows(
-            "SELECT c.name, count(a.id) FROM classes c LEFT JOIN v_annotations a ON a.class_name = c.name "
-            "GROUP BY c.position ORDER BY c.position"
+            "SELECT c.name, count(s.id) FROM classes c LEFT JOIN "
+            f"(SELECT a.id, a.class_name FROM v_annotations a JOIN images i USING (sha256) WHERE {_STANDS}) s "
+            "ON s.class_name = c.name GROUP BY c.position ORDER BY c.position"
         )
         refused = self.rows("SELECT path, reason FROM files WHERE status = 'quarantined' ORDER BY path")
         return {

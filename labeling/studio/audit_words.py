@@ -23,6 +23,9 @@ RULES = (
     "precision: of the teacher's boxes, the share that people left with its class and an IoU of 0.5 or more",
     "recall: of the objects that people left, the share that the teacher had so; in brackets Wilson intervals of 95 %",
 )
+MOSTLY_DOUBTFUL = (
+    "the most doubtful photos come first, so the teacher may be better on the others: see --audit-share of push"
+)
 MEDIANS = "medians: a tab that was left open counts as one image, not as its hours"
 
 _CELLS_STARTING_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.records import Annotation, ImageState
@@ -54,6 +54,7 @@ class Packer:
         config: the labelling configuration of the project, against which every prediction is checked.
         blind_share: share of the machine-labelled images whose prediction is left out, in [0, 1].
         notes: what to tell people, by sha256.
+        boxes: rectangles only.
         refuse: see ``Refuse``.
     """
 
@@ -65,6 +66,7 @@ class Packer:
         *,
         blind_share: float,
         notes: Mapping[str, str],
+        boxes: bool,
         refuse: Refuse,
     ) -> None:
         self._store = store
@@ -72,6 +74,7 @@ class Packer:
         self._config = config
         self._blind_share = blind_share
         self._notes = notes
+        self._boxes = boxes
         self._refuse = refuse
         self._states: dict[str, ImageState] = store.states()
         self._sizes = store.sizes()
@@ -89,6 +92,11 @@ class Packer:
                 parcel = self._parcel(entry, addresses[entry.sha256])
                 if parcel is not None:
                     yield parcel
+
+    def labels(self, sha256: str, state: ImageState) -> list[Annotation]:
+        """Return the labels of an image as people shall see them."""
+        labels = labels_to_push(self._store, sha256, state)
+        return [replace(label, rle=None) for label in labels] if self._boxes else labels
 
     def prediction(self, sha256: str, labels: Sequence[Annotation], data: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the prediction of a task that says these labels, None where it cannot be sent, which is told by name.
@@ -114,7 +122,7 @@ class Packer:
         data = {IMAGE_CONTROL: address, KEY: sha256, NAME_KEY: "/".join(name.split("/")[-2:])}
         if sha256 in self._notes:
             data[ASK_KEY] = self._notes[sha256]
-        labels = labels_to_push(self._store, sha256, state)
+        labels = self.labels(sha256, state)
         made = self.prediction(sha256, labels, data)
         if made is None:
             return None

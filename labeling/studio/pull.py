@@ -24,7 +24,7 @@ from ..core.store import Store
 from ..core.store_studio import Answer, StudioLedger, Target, Task, Verdict
 from .answers import moment
 from .policy import Policy, parse
-from .pulled import Attention, Pulled, drafted, shown_name, teacher_precision, totals
+from .pulled import Attention, Pulled, answered_by_several, drafted, shown_name, teacher_precision, totals
 from .reading import Reading
 from .verdicts import Judge
 
@@ -93,6 +93,7 @@ def pull(
         reviewed=now["reviewed"],
         reviewed_empty=now["reviewed-empty"],
         skipped=now["skipped"],
+        several=answered_by_several(store, target),
         taken_back=sum(end == "pushed" and states[sha256] in REVIEWED_STATES for sha256, end in ends.items()),
         withdrawn=len(gone),
         totals=totals(store, target),

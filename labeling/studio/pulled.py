@@ -65,6 +65,7 @@ class Pulled:
         reviewed: images that this pull left with objects.
         reviewed_empty: images that this pull left without any.
         skipped: images that people could not say anything about.
+        several: images about which several people have submitted an answer.
         taken_back: images that were reviewed before and wait for people again.
         withdrawn: tasks that people have deleted since the last pull.
         totals: over everything that was handed over.
@@ -80,6 +81,7 @@ class Pulled:
     reviewed: int
     reviewed_empty: int
     skipped: int
+    several: int
     taken_back: int
     withdrawn: int
     totals: Totals
@@ -111,6 +113,15 @@ def totals(store: Store, target: Target) -> Totals:
         found["withdrawn"],
         len(drafted(store, target)),
     )
+
+
+def answered_by_several(store: Store, target: Target) -> int:
+    """Return how many images have submitted answers of more than one person."""
+    sql = (
+        "SELECT count(*) FROM (SELECT 1 FROM studio_answers WHERE target_id = ? AND kind = 'submitted' "
+        "GROUP BY sha256 HAVING count(DISTINCT annotator) > 1)"
+    )
+    return int(store.rows(sql, target.id)[0][0])
 
 
 def drafted(store: Store, target: Target) -> set[str]:

@@ -137,6 +137,7 @@ class _Push:
             self._target.config,
             blind_share=self._wishes.blind_share,
             notes=notes,
+            boxes=self._wishes.boxes,
             refuse=self._done.refuse,
         )
         renewal = Renewal(self._client, self._store, self._target, packer, self._pause, self._done)
@@ -205,6 +206,7 @@ class _Push:
         # Label Studio draws the tasks anew whenever it is told, also when nothing changes.
         if any(project.get(key) != value for key, value in wanted.items()):
             self._client.update_project(self._target.project_id, **wanted)
+        self._done.overlap = wanted["overlap_cohort_percentage"]
 
 
 def _queue(store: Store, images: Sequence[str], wishes: Wishes) -> list[Queued]:

@@ -21,7 +21,8 @@ class Wishes:
         again: tasks that people deleted come back.
         audit_share: share of new tasks drawn by lot, in [0, 1].
         blind_share: share of images that people see without predictions, in [0, 1].
-        overlap: percent of the tasks that two people shall see, in (0, 100]; None leaves the project as it is.
+        overlap: percent of the tasks that two people shall see, in [1, 100]; None leaves the project as it is.
+        boxes: rectangles only; masks stay out of the review.
 
     Raises:
         InputError: a number is out of range.
@@ -33,6 +34,7 @@ class Wishes:
     audit_share: float = AUDIT_SHARE
     blind_share: float = BLIND_SHARE
     overlap: float | None = None
+    boxes: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -40,8 +42,8 @@ class Wishes:
         for flag, share in (("--audit-share", self.audit_share), ("--blind-share", self.blind_share)):
             if not 0 <= share <= 1:
                 raise InputError(f"{flag} is {share}: expected a number from 0 to 1, such as 0.1")
-        if self.overlap is not None and not 0 < self.overlap <= 100:
-            raise InputError(f"--overlap is {self.overlap:g}%: expected more than 0 and at most 100, such as 10%")
+        if self.overlap is not None and not 1 <= self.overlap <= 100:
+            raise InputError(f"--overlap is {self.overlap:g}%: expected a percentage from 1 to 100, such as 10%")
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class Pushed:
         removed: second tasks of one image that nobody had touched, deleted.
         blind: new tasks without predictions.
         drawn: new tasks that came by lot.
+        overlap: percent of the tasks that two people see, where this push has set it.
         refused: name and reason of each image that cannot be sent.
         attention: what only people can put right.
         warnings: what may go wrong.
@@ -78,6 +81,7 @@ class Pushed:
     removed: int = 0
     blind: int = 0
     drawn: int = 0
+    overlap: int | None = None
     refused: list[tuple[str, str]] = field(default_factory=list)
     attention: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -47,7 +47,7 @@ class Renewal:
                 if is_touched(task):
                     self._done.answered += 1
                     continue
-                labels = self._store.annotations_of(row.sha256, "machine")
+                labels = self._packer.labels(row.sha256, "pushed")
                 made = self._packer.prediction(row.sha256, labels, task["data"])
                 if made is None:
                     continue
