@@ -512,3 +512,12 @@ def test_errors_are_of_the_tree_and_one_line(store: Store) -> None:
     with pytest.raises(LabelstillError) as caught:
         store.states()
     assert "\n" not in str(caught.value)
+
+
+def test_of_a_reviewed_image_the_labels_of_people_are_counted_and_not_those_below_them(store: Store) -> None:
+    store.commit_batch([outcome("a", machine("a")), outcome("b", machine("b"), paths=("/b.jpg",))], 1)
+    assert store.counts()["annotations"] == {"box": 2, "pallet": 0}
+    store.set_reviewed(digest("a"), [human("a")], "reviewed")
+    assert store.counts()["annotations"] == {"box": 1, "pallet": 1}
+    store.set_reviewed(digest("a"), [], "reviewed-empty")
+    assert store.counts()["annotations"] == {"box": 1, "pallet": 0}

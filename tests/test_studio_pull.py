@@ -703,3 +703,12 @@ def test_whatever_people_do_a_pull_brings_their_newest_answers(studio: FakeStudi
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
+
+
+def test_it_is_told_how_many_images_have_answers_of_several_people(scene: Scene, studio: FakeStudio) -> None:
+    scene.answer(0, [], user=studio.add_user("ann@localhost"))
+    scene.answer(1, [])
+    assert scene.pull().several == 0
+    scene.answer(0, [], user=studio.add_user("bob@localhost"))
+    assert scene.pull().several == 1
+    assert scene.pull("consensus").several == 1

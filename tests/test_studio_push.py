@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -481,7 +482,7 @@ def test_reviewed_photos_are_sent_with_what_people_said_when_asked_for(world: Wo
 
 
 def test_overlap_is_told_once_and_after_the_tasks(world: World, studio: FakeStudio) -> None:
-    world.push(overlap=50.0)
+    assert world.push(overlap=50.0).overlap == 50
     sent = [one for one in writes(studio) if "/api/projects/" in one]
     assert sent[-1].startswith("PATCH")
     assert sorted(task["overlap"] for task in studio.tasks())[-1] == 2
@@ -497,6 +498,7 @@ def test_overlap_is_told_once_and_after_the_tasks(world: World, studio: FakeStud
         ({"audit_share": 1.5}, "--audit-share is 1.5"),
         ({"blind_share": -0.1}, "--blind-share is -0.1"),
         ({"overlap": 0.0}, "--overlap is 0%"),
+        ({"overlap": 0.1}, "--overlap is 0.1%"),
         ({"overlap": 101.0}, "--overlap is 101%"),
     ],
 )
@@ -515,3 +517,16 @@ def test_a_push_is_quick_where_there_is_nothing_to_do(tmp_path: Path, studio: Fa
         world.push()
         counts.append(len(studio.requests) - since)
     assert counts[0] == counts[1]
+
+
+def test_boxes_alone_are_sent_where_people_shall_correct_no_masks(world: World, studio: FakeStudio) -> None:
+    world.push(blind_share=0.0, boxes=True)
+    kinds = {region["type"] for task in studio.tasks() for region in task["predictions"][0]["result"]}
+    assert kinds == {"rectanglelabels"}
+    with world.store() as store:
+        ledger, target = StudioLedger(store), world.target(store)
+        for number in range(3):
+            machine = store.annotations_of(world.sha256(number), "machine")
+            assert any(label.rle for label in machine)
+            assert ledger.pushed(target, world.sha256(number)) == [replace(label, rle=None) for label in machine]
+    assert (world.push(boxes=True).new, world.push(boxes=True).changed) == (0, 0)
