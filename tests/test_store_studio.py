@@ -267,3 +267,18 @@ def test_labels_survive_the_ledger_to_the_last_bit(store: Store, ledger: StudioL
     assert back == exact
     assert isinstance(back, Annotation)
     assert isinstance(back.box_xyxy, tuple)
+
+
+def test_labels_of_people_that_were_pushed_stand_again_once_the_answer_about_them_is_gone(
+    store: Store, ledger: StudioLedger
+) -> None:
+    target, (sha256, *_) = pushed(store, ledger)
+    own = human(sha256, "car", (1, 2, 3, 4))
+    store.set_reviewed(sha256, [own], "reviewed")
+    (task,) = (task for task in ledger.tasks(target) if task.sha256 == sha256)
+    ledger.intend(target, [(task, [own])])
+    ledger.commit_verdicts(target, [Verdict(sha256, (said(sha256),), "reviewed-empty")])
+    assert store.annotations_of(sha256, "human") == []
+    ledger.commit_verdicts(target, [Verdict(sha256, (), "pushed")])
+    assert store.states()[sha256] == "reviewed"
+    assert store.annotations_of(sha256, "human") == [own]

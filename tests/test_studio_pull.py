@@ -350,7 +350,7 @@ def test_a_second_task_with_our_key_needs_attention_and_is_not_read(scene: Scene
     pulled = scene.pull()
     assert scene.state(0) == "reviewed-empty"
     assert [(one.name, one.reason) for one in pulled.attention] == [
-        (f"task {copy}", f"has the labelstill_id of task {scene.tasks[0]}: delete one of the two")
+        (f"task {copy}", f"has the labelstill_id of task {scene.tasks[0]}: labelstill push keeps the right one")
     ]
 
 
@@ -712,3 +712,13 @@ def test_it_is_told_how_many_images_have_answers_of_several_people(scene: Scene,
     scene.answer(0, [], user=studio.add_user("bob@localhost"))
     assert scene.pull().several == 1
     assert scene.pull("consensus").several == 1
+
+
+def test_a_change_from_the_future_hides_no_later_answer(scene: Scene, studio: FakeStudio) -> None:
+    """The clock of a server was ahead once, and was put right."""
+    scene.answer(0, [])
+    studio.records.tasks[scene.tasks[0]]["updated_at"] = "2999-01-01T00:00:00.000000Z"
+    assert scene.pull().reviewed_empty == 1
+    scene.answer(1, [])
+    assert scene.pull().reviewed_empty == 1
+    assert scene.state(1) == "reviewed-empty"

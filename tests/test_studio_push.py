@@ -322,13 +322,18 @@ def test_what_people_deleted_stays_deleted_until_it_is_asked_for(world: World, s
 
 
 def test_a_lost_ledger_is_read_back_from_the_server(world: World, studio: FakeStudio) -> None:
-    world.push(blind_share=0.0)
+    world.push(blind_share=0.0, audit_share=0.5)
+    with world.store() as store:
+        by_lot = {task.sha256 for task in StudioLedger(store).tasks(world.target(store)) if task.drawn}
+    assert by_lot
     world.forget_ledger()
     since = len(studio.requests)
     done = world.push(blind_share=0.0)
     assert (done.new, done.adopted, done.changed) == (0, 3, 0)
     assert writes(studio, since) == []
     assert_exactly_once(world, range(3))
+    with world.store() as store:
+        assert {task.sha256 for task in StudioLedger(store).tasks(world.target(store)) if task.drawn} == by_lot
 
 
 def test_adopted_tasks_with_other_labels_are_brought_up_to_date(world: World, studio: FakeStudio) -> None:

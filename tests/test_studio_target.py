@@ -11,7 +11,7 @@ import pytest
 from labeling.core.errors import InputError, ServerError, StateError
 from labeling.core.ontology import Ontology, OntologyClass, parse_classes
 from labeling.core.store import Store
-from labeling.core.store_studio import StudioLedger
+from labeling.core.store_studio import StudioLedger, Task
 from labeling.formats.labelstudio_config import class_names
 from labeling.project import Project
 from labeling.studio.client import StudioClient
@@ -342,3 +342,29 @@ def test_a_real_label_studio_keeps_all_of_it(studio_server: StudioServer, tmp_pa
         there = client.project(first.project_id)
         assert there is not None
         assert set(class_names(there["label_config"], "the server's")) == set(project.ontology.names)
+
+
+def test_a_labels_db_that_was_made_anew_finds_the_project_of_the_lost_one(
+    project: Project, store: Store, client: StudioClient, fake: FakeStudio
+) -> None:
+    first = open_target(project, store, client, local=True)
+    with Store.open(project.root / "anew.db", create=True) as anew:
+        assert open_target(project, anew, client, local=True).project_id == first.project_id
+        assert len(fake.records.projects) == 1
+
+
+def test_a_server_that_answers_under_another_name_is_known_by_its_newest_task(
+    project: Project, store: Store, client: StudioClient, fake: FakeStudio
+) -> None:
+    first = open_target(project, store, client, local=False, upload=True)
+    ledger, sha256 = StudioLedger(store), "a" * 64
+    with store.transaction() as db:
+        db.execute("INSERT INTO images VALUES (?, 6, 4, 'prelabelled', NULL, '[]')", (sha256,))
+    (number,) = client.import_tasks(first.project_id, [{"data": {"image": "/a.jpg", "labelstill_id": sha256}}])
+    ledger.intend(first, [(Task(sha256, number, "sent", 0, "", ""), [])])
+    ledger.note_pulled(first, "2026-01-01T00:00:00.000000Z")
+    with StudioClient(fake.url.replace("127.0.0.1", "localhost"), fake.token) as renamed:
+        again = open_target(project, store, renamed, local=False)
+        assert again == replace(first, url=renamed.url, pulled_until="2026-01-01T00:00:00.000000Z")
+        assert again.media == "upload"
+    assert len(ledger.targets()) == 1

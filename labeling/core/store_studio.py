@@ -246,7 +246,15 @@ class StudioLedger:
         if verdict.state != "pushed":
             write_review(db, verdict.sha256, verdict.annotations, verdict.state)
         elif known[0]:  # a review that came from elsewhere stands
-            withdraw_review(db, verdict.sha256)
+            self._take_back(db, target, verdict.sha256)
+
+    def _take_back(self, db: sqlite3.Connection, target: Target, sha256: str) -> None:
+        """Undo the review of a task. Where people's own labels had been pushed, these stand again."""
+        before = self.pushed(target, sha256)
+        if before and all(label.provenance.source in ("human", "imported") for label in before):
+            write_review(db, sha256, before, "reviewed")
+        else:
+            withdraw_review(db, sha256)
 
 
 def _entry(annotation: Annotation) -> dict[str, Any]:

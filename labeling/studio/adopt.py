@@ -8,6 +8,7 @@ from typing import Any
 from ..core.records import Annotation, Provenance
 from ..core.store import Store
 from ..core.store_studio import Task, content_hash
+from .chunks import LOT_KEY
 from .convert import read
 
 
@@ -28,7 +29,8 @@ def adopted(
     labels = _labels(store, sha256, prediction, size_wh)
     version = str(prediction.get("model_version") or "") if prediction is not None else ""
     number = int(task["id"])
-    return Task(sha256, None, "intended", number - 1, content_hash(labels), version, blind=prediction is None), labels
+    blind, drawn = prediction is None, LOT_KEY in task["data"]
+    return Task(sha256, None, "intended", number - 1, content_hash(labels), version, blind, drawn), labels
 
 
 def newest_prediction(task: Mapping[str, Any]) -> Mapping[str, Any] | None:

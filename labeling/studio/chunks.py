@@ -24,6 +24,9 @@ MAX_BYTES = 20_000_000
 ASK_KEY = "labelstill_ask"
 """Key in ``data`` of what people shall look at again; Label Studio can filter by it."""
 
+LOT_KEY = "labelstill_lot"
+"""Key in ``data`` of tasks that were chosen by lot, so that a lost ledger can be made anew."""
+
 Refuse = Callable[[str, str], None]
 """Called with the name of an image and the reason why it is not sent."""
 
@@ -120,6 +123,8 @@ class Packer:
         state, name = self._states[sha256], name_of(self._store, sha256)
         # Where the folder lies is nobody's business on a server that others use.
         data = {IMAGE_CONTROL: address, KEY: sha256, NAME_KEY: "/".join(name.split("/")[-2:])}
+        if entry.drawn:
+            data[LOT_KEY] = "yes"
         if sha256 in self._notes:
             data[ASK_KEY] = self._notes[sha256]
         labels = self.labels(sha256, state)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 
 import httpx
@@ -82,6 +84,13 @@ class StudioClient:
         """Return the server's release, such as "1.23.2". The token is not sent."""
         release: str = self._wire.json("GET", "/api/version", _VERSION, open_to_all=True)["release"]
         return release
+
+    def clock(self) -> datetime | None:
+        """Return what the server's clock said with its last reply; None before one, or where it says no time."""
+        try:
+            return parsedate_to_datetime(self._wire.date or "").astimezone(UTC)
+        except ValueError:
+            return None
 
     def whoami(self) -> Row:
         """Return the owner of the token: id, email and more."""

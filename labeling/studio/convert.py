@@ -33,6 +33,7 @@ MODEL_VERSION = "labelstill"
 Kind = Literal["rectangle", "polygon", "brush"]
 
 _TURNS = (None, 0, 90, 180, 270)
+_MOST_POINTS = 10_000
 _CHECKED_PX = 1024
 _MOST_CROSSED = 0.02
 """Share of the area that a loop may have: a few pixels are a slip of the hand."""
@@ -177,6 +178,8 @@ def _read_polygon(value: Mapping[str, Any], size_wh: tuple[int, int]) -> Drawn:
         raise InputError(f"expected at least three points of a polygon, got {shown(said)}")
     if value.get("closed") is False:
         raise InputError("the outline was left open: click its first point, or delete it")
+    if len(said) > _MOST_POINTS:
+        raise InputError(f"expected an outline of at most {_MOST_POINTS:,} points, got {len(said):,}: paint it instead")
     for point in said:
         if not isinstance(point, list) or len(point) != 2 or not all(map(_is_number, point)):
             raise InputError(f"expected points as [[x, y], ...], got {shown(point)} among them")

@@ -148,7 +148,7 @@ def teacher_precision(store: Store, ledger: StudioLedger, target: Target) -> dic
     right: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     for task in _reviewed(store, ledger, target):
-        pushed = ledger.pushed(target, task.sha256)
+        pushed = [one for one in ledger.pushed(target, task.sha256) if one.provenance.source in ("teacher", "student")]
         seen.update(annotation.class_name for annotation in pushed)
         right.update(pushed[i].class_name for i in _right(pushed, store.annotations_of(task.sha256, "human")))
     return {name: (right[name], seen[name]) for name in store.class_names() if seen[name]}

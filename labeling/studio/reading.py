@@ -90,7 +90,9 @@ class Reading:
         if self.newest is not None:
             # A task may have changed after its page was read; what takes long makes the next pull begin earlier.
             late = timedelta(seconds=max(0.0, monotonic() - began - _QUICK_S))
-            self.newest = self.newest if not late else _text(moment(self.newest) - late)
+            latest = self._latest() or moment(self.newest)
+            if late or latest < moment(self.newest):  # a change from the future would hide all others until then
+                self.newest = _text(min(moment(self.newest), latest) - late)
 
     def gone(self) -> list[str]:
         """Return the images whose tasks people have deleted, by sha256; a listing is made only where the count is off.
@@ -110,8 +112,15 @@ class Reading:
         return [sha256 for number, sha256 in sent.items() if number not in alive]
 
     def _since(self) -> str | None:
-        until = self.target.pulled_until
-        return None if until is None else _text(moment(until) - timedelta(seconds=OVERLAP_S))
+        until, latest = self.target.pulled_until, self._latest()
+        if until is None or (latest is not None and moment(until) > latest):
+            return None  # nothing was read yet, or the server's clock was put back since
+        return _text(moment(until) - timedelta(seconds=OVERLAP_S))
+
+    def _latest(self) -> datetime | None:
+        """Return the latest time that a change can have by now; the server says whole seconds."""
+        now = self.client.clock()
+        return None if now is None else now + timedelta(seconds=1)
 
     def _take(self, raws: Iterator[Mapping[str, Any]], new: New) -> None:
         for raw in raws:
@@ -146,7 +155,7 @@ class Reading:
                 self.returned[task.sha256] = number
             return task
         if task is not None:
-            self.foreign[number] = f"has the {KEY} of task {task.task_id}: delete one of the two"
+            self.foreign[number] = f"has the {KEY} of task {task.task_id}: labelstill push keeps the right one"
         elif number in self._owners:
             self.foreign[number] = f"its {KEY} was changed: put back {self._owners[number]}"
         else:

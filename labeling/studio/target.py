@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..core.config import write_atomically
 from ..core.errors import ServerError, StateError
 from ..core.ontology import Ontology
 from ..core.store import Store
 from ..core.store_studio import Media, StudioLedger, Target
+from ..core.strict import read_text
+from ..formats.labelstudio import KEY
 from ..project import Project
 from .config import label_config
 from .copies import make_images_folder
@@ -80,8 +83,12 @@ def open_target(
     store.write_classes(ontology)  # what people draw has to be known here when it comes back
     folder = make_images_folder(project)
     found = None if new_project else look_up(store, client, local=local)
+    identity = _identity(store)
+    if not _identity_path(store).exists():
+        _identity_path(store).parent.mkdir(exist_ok=True)
+        write_atomically(_identity_path(store), f"{identity}\n")
     if found is None:
-        there, before = _create(client, project.config.name, ontology, _identity(store)), None
+        there, before = _create(client, project.config.name, ontology, identity), None
         config = str(there["label_config"])
     else:
         there = found.there
@@ -116,7 +123,7 @@ def look_up(store: Store, client: StudioClient, *, local: bool) -> Found | None:
         StateError: the ledger knows a project that is gone or became another one.
         ServerError: the server did not answer, or refused.
     """
-    mark = _mark(store.recall(_IDENTITY))
+    mark = _mark(_known_identity(store))
     targets = StudioLedger(store).targets()
     here = [target for target in targets if target.url == client.url]
     if here:
@@ -139,15 +146,39 @@ def look_up(store: Store, client: StudioClient, *, local: bool) -> Found | None:
         if there is not None and _carries(there, mark):
             return Found(there, newest)
     marked = [there for there in client.projects() if _carries(there, mark)]
-    return Found(max(marked, key=lambda there: int(there["id"])), None) if marked else None
+    if not marked:
+        return None
+    there = max(marked, key=lambda there: int(there["id"]))
+    same = (one for one in reversed(targets) if one.project_id == int(there["id"]) and _is_it(store, client, one))
+    return Found(there, next(same, None))
+
+
+def _is_it(store: Store, client: StudioClient, target: Target) -> bool:
+    """Say whether a target is a project of this server, which had another address before: its newest task tells."""
+    sent = [task for task in StudioLedger(store).tasks(target, "sent") if task.task_id]
+    newest = max(sent, key=lambda task: task.task_id or 0, default=None)
+    if newest is None or newest.task_id is None:
+        return False
+    found = next(client.tasks(target.project_id, after_id=newest.task_id - 1), None)
+    return found is not None and found["id"] == newest.task_id and found["data"].get(KEY) == newest.sha256
+
+
+def _known_identity(store: Store) -> str | None:
+    """Return by what the project is known; a labels.db that was made anew takes that of the lost one."""
+    known = store.recall(_IDENTITY)
+    path = _identity_path(store)
+    return known or (read_text(path, 100).strip() if path.is_file() else None)
 
 
 def _identity(store: Store) -> str:
-    known = store.recall(_IDENTITY)
-    if known is None:
-        known = uuid.uuid4().hex
+    known = _known_identity(store) or uuid.uuid4().hex
+    if store.recall(_IDENTITY) != known:
         store.remember(_IDENTITY, known)
     return known
+
+
+def _identity_path(store: Store) -> Path:
+    return store.path.parent / "studio" / "identity"
 
 
 def _mark(identity: str | None) -> str:

@@ -67,6 +67,8 @@ class Wire:
         self._timeout_s, self._patience_s = timeout_s, patience_s
         self._clock, self._sleep = clock, sleep
         self._met = False
+        self.date: str | None = None
+        """What the server's clock said with its last reply, as the header ``Date`` has it."""
         self._http = httpx.Client(
             transport=transport,
             # With its session cookie the server would take us for a browser.
@@ -183,6 +185,7 @@ class Wire:
         try:
             with closing(self._http.send(request, auth=auth, stream=True)) as reply:
                 self._met = True
+                self.date = reply.headers.get("date", self.date)
                 return self._read(reply, max_bytes)
         except NotExchanged as error:
             self._met = True
