@@ -138,3 +138,12 @@ def test_the_smallest_rectangle_holds_its_points(points: list[tuple[float, float
 def test_fractions_are_of_each_axis_of_its_own() -> None:
     assert geometry.to_fractions([[50, 50]], (200, 100)).tolist() == [[0.25, 0.5]]
     assert geometry.from_fractions([[0.25, 0.5]], (200, 100)).tolist() == [[50, 50]]
+
+
+@given(st.tuples(*[st.floats(-50, 900)] * 4), st.tuples(st.integers(1, 800), st.integers(1, 800)))
+def test_one_box_in_percent_is_what_arrays_of_boxes_give(
+    box: tuple[float, float, float, float], size_wh: tuple[int, int]
+) -> None:
+    x0, y0, x1, y1 = geometry.clip_boxes([box], size_wh)[0]
+    ((x, y), (width, height)) = 100 * geometry.to_fractions([(x0, y0), (x1 - x0, y1 - y0)], size_wh)
+    assert geometry.box_to_percent(box, size_wh) == pytest.approx((x, y, width, height), abs=1e-9)

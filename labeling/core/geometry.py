@@ -133,5 +133,18 @@ def from_fractions(points: npt.ArrayLike, size_wh: tuple[int, int]) -> Points:
     return np.asarray(points, dtype=np.float64).reshape(-1, 2) * np.array(size_wh, dtype=np.float64)
 
 
+def box_to_percent(
+    box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Return x, y, width and height of one box in percent of the image, clipped to it.
+
+    For boxes one at a time, where building arrays would take longer than all else.
+    """
+    (width, height), (x0, y0, x1, y1) = size_wh, box_xyxy
+    x0, x1 = (min(max(x, 0.0), width) for x in (x0, x1))
+    y0, y1 = (min(max(y, 0.0), height) for y in (y0, y1))
+    return 100 * x0 / width, 100 * y0 / height, 100 * (x1 - x0) / width, 100 * (y1 - y0) / height
+
+
 def _boxes(values: npt.ArrayLike) -> Boxes:
     return np.asarray(values, dtype=np.float64).reshape(-1, 4)

@@ -314,7 +314,7 @@ class Store:
         ``best`` is what people said where they reviewed the image, machine labels elsewhere, and nothing for a
         skipped image.
         """
-        rows = self.rows("SELECT state FROM images WHERE sha256 = ?", sha256)
+        rows = self.rows("SELECT state FROM images WHERE sha256 = ?", sha256) if labels != "machine" else []
         state = rows[0][0] if rows else None
         reviewed = state in ("reviewed", "reviewed-empty")
         if labels != "machine" and (state == "skipped" or (labels == "human" and not reviewed)):

@@ -220,8 +220,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any], tuple[int, int]], Drawn]] = {
 
 
 def _rectangle_value(box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> dict[str, Any]:
-    x0, y0, x1, y1 = geometry.clip_boxes([box_xyxy], size_wh)[0].tolist()
-    ((x, y), (width, height)) = (100 * geometry.to_fractions([(x0, y0), (x1 - x0, y1 - y0)], size_wh)).tolist()
+    x, y, width, height = geometry.box_to_percent(box_xyxy, size_wh)
     return {"x": x, "y": y, "width": width, "height": height, "rotation": 0}
 
 
