@@ -193,6 +193,8 @@ class Bench:
     def _clear(self) -> None:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self.project.database_path}{suffix}").unlink(missing_ok=True)
+        # Otherwise the tasks of the round before would be found again, and nothing sent.
+        (self.project.studio_path / "identity").unlink(missing_ok=True)
 
 
 @contextmanager
