@@ -103,10 +103,9 @@ def _push(studio: Bench, tasks: int, bodies: Sequence[bytes], rounds: int) -> li
     sdk = LabelStudio(base_url=studio.url, api_key=studio.token)
     with studio.client() as client:
         config = (client.project(studio.project_id()) or {})["label_config"]
-    projects = iter([sdk.projects.create(title="peer", label_config=config).id for _ in range(rounds)])
 
     def peer() -> None:
-        number = next(projects)
+        number = sdk.projects.create(title="peer", label_config=config).id  # ours makes its own within the time, too
         for piece in pieces:
             sdk.projects.import_tasks(id=number, request=piece, return_task_ids=True)
         with studio.client() as client:
