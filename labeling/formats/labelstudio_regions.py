@@ -68,20 +68,30 @@ def regions(item: Item, region_id: str, size_wh: tuple[int, int]) -> list[dict[s
     if item.rle is not None:
         brush = {"format": "rle", "rle": encode_brush(item.rle)}
         shapes.append((region_id + _MASK_SUFFIX, MASK_CONTROL, "brushlabels", brush))
-    return [
-        {
-            "id": shape_id,
-            "type": kind,
-            "from_name": control,
-            "to_name": IMAGE_CONTROL,
-            "original_width": size_wh[0],
-            "original_height": size_wh[1],
-            "image_rotation": 0,
-            "value": {**value, kind: [item.class_name]},
-        }
-        | ({} if item.score is None else {"score": item.score})
-        for shape_id, control, kind, value in shapes
-    ]
+    return [region(*shape, item.class_name, item.score, size_wh) for shape in shapes]
+
+
+def region(
+    region_id: str,
+    control: str,
+    kind: str,
+    value: Mapping[str, Any],
+    class_name: str,
+    score: float | None,
+    size_wh: tuple[int, int],
+) -> dict[str, Any]:
+    """Return one shape as Label Studio takes it; ``value`` is its geometry in percent, without the label."""
+    made = {
+        "id": region_id,
+        "type": kind,
+        "from_name": control,
+        "to_name": IMAGE_CONTROL,
+        "original_width": size_wh[0],
+        "original_height": size_wh[1],
+        "image_rotation": 0,
+        "value": {**value, kind: [class_name]},
+    }
+    return made | ({} if score is None else {"score": score})
 
 
 def objects(results: Sequence[Any], where: str) -> tuple[list[Item], tuple[int, int] | None]:

@@ -19,7 +19,7 @@ from ..core.brush import brush_to_rle, encode_brush
 from ..core.errors import InputError
 from ..core.records import Annotation, Rle
 from ..formats.items import Corners
-from ..formats.labelstudio_regions import ABOUT_THE_IMAGE, BOX_CONTROL, IMAGE_CONTROL, MASK_CONTROL, shown
+from ..formats.labelstudio_regions import ABOUT_THE_IMAGE, BOX_CONTROL, MASK_CONTROL, region, shown
 from ..formats.labelstudio_regions import brush_numbers as numbers_of
 from .polygon import MIN_POLYGON_IOU as MIN_POLYGON_IOU
 from .polygon import outline_percent
@@ -94,18 +94,8 @@ def regions(annotation: Annotation, size_wh: tuple[int, int]) -> dict[str, Any]:
     else:
         value = {"format": "rle", "rle": encode_brush(annotation.rle)}
         kind, control = "brushlabels", MASK_CONTROL
-    made = {
-        "id": annotation.id,
-        "type": kind,
-        "from_name": control,
-        "to_name": IMAGE_CONTROL,
-        "original_width": size_wh[0],
-        "original_height": size_wh[1],
-        "image_rotation": 0,
-        "value": {**value, kind: [annotation.class_name]},
-    }
     score = annotation.provenance.score
-    return made | ({} if score is None else {"score": score})
+    return region(annotation.id, control, kind, value, annotation.class_name, score, size_wh)
 
 
 def read(result: Sequence[Any], size_wh: tuple[int, int]) -> tuple[list[Drawn], list[Refused]]:
@@ -121,13 +111,13 @@ def read(result: Sequence[Any], size_wh: tuple[int, int]) -> tuple[list[Drawn], 
         return [], [Refused("?", f"expected a list of regions, got {shown(result)}")]
     drawn: list[Drawn] = []
     refused: list[Refused] = []
-    for region in result:
-        if isinstance(region, Mapping) and str(region.get("type")) in ABOUT_THE_IMAGE:
+    for one in result:
+        if isinstance(one, Mapping) and str(one.get("type")) in ABOUT_THE_IMAGE:
             continue
         try:
-            drawn.append(_object(region, size_wh))
+            drawn.append(_object(one, size_wh))
         except InputError as error:
-            name = _id(region) if isinstance(region, Mapping) else "?"
+            name = _id(region) if isinstance(one, Mapping) else "?"
             refused.append(Refused(name if name.isprintable() else shown(name), str(error)))
     return drawn, refused
 
