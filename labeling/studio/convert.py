@@ -117,7 +117,7 @@ def read(result: Sequence[Any], size_wh: tuple[int, int]) -> tuple[list[Drawn], 
         try:
             drawn.append(_object(one, size_wh))
         except InputError as error:
-            name = _id(region) if isinstance(one, Mapping) else "?"
+            name = _id(one) if isinstance(one, Mapping) else "?"
             refused.append(Refused(name if name.isprintable() else shown(name), str(error)))
     return drawn, refused
 
