@@ -1,1 +1,1 @@
-"""From corrected labels to a small student: nothing is built here yet."""
+"""From corrected labels to a small student: curation so far."""

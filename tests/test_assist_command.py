@@ -17,9 +17,9 @@ from labeling.cli import main
 from labeling.core.store_studio import StudioLedger
 from labeling.demo.scenes import all_pairs, render_scene
 from labeling.project import Project
+from labeling.queue import lot
 from labeling.studio import convert
 from labeling.studio.client import StudioClient
-from labeling.studio.queue import lot
 from labeling.studio.shapes import Shape
 from tests.assisting import assisting, labelled
 from tests.fake_studio import FakeStudio

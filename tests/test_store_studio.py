@@ -239,16 +239,6 @@ def test_the_content_hash_follows_the_labels_and_their_order() -> None:
     assert content_hash([one, two]) == content_hash([one, two])
 
 
-def test_decisions_keep_their_last_note(store: Store, ledger: StudioLedger) -> None:
-    first, second, _ = sorted(store.states())
-    ledger.decide(first, "redo", "blurred")
-    ledger.decide(second, "redo")
-    ledger.decide(first, "redo", "cut off")
-    ledger.decide(first, "other")
-    assert ledger.decisions("redo") == {first: "cut off", second: ""}
-    assert ledger.decisions("none") == {}
-
-
 def test_two_projects_do_not_share_tasks_or_answers(store: Store, ledger: StudioLedger) -> None:
     target, (sha256, *_) = pushed(store, ledger)
     ledger.commit_verdicts(target, [Verdict(sha256, (said(sha256),), "reviewed-empty")])

@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 
 from labeling.core.errors import InputError, ServerError
+from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.core.store_studio import StudioLedger
 from labeling.project import Project
+from labeling.queue import lot
 from labeling.studio import chunks
-from labeling.studio.chunks import ASK_KEY, Parcel, encoded
+from labeling.studio.chunks import ASK_KEY, Parcel
 from labeling.studio.convert import MODEL_VERSION
 from labeling.studio.pushed import Wishes
-from labeling.studio.queue import lot
 from labeling.studio.selection import Condition
+from labeling.studio.wire import encoded
 from tests import fake_studio_faults as faults
 from tests import made_stores
 from tests.fake_studio import FakeStudio
@@ -121,7 +123,7 @@ def test_more_tasks_than_fit_one_request_go_in_several_of_the_same_order(
 
 
 def parcel(size: int) -> Parcel:
-    return Parcel(None, (), {"size": size}, size)  # type: ignore[arg-type]
+    return Parcel(None, (), "", b" " * size)  # type: ignore[arg-type]
 
 
 def test_a_chunk_holds_at_most_250_tasks_and_20_mb() -> None:
@@ -458,15 +460,14 @@ def test_a_decision_asks_in_the_task_that_is_there_once(world: World, studio: Fa
     sent = next(iter(world.per_photo()))
     unsent = next(world.sha256(n) for n in range(3) if world.sha256(n) not in world.per_photo())
     with world.store() as store:
-        ledger = StudioLedger(store)
-        ledger.decide(sent, "look-again", "is the left box a pallet?")
-        ledger.decide(unsent, "look-again")
-    only = (Condition("decision", "look-again"),)
+        question = Decided(sent, "relabel", "is the left box a pallet?")
+        DecisionLedger(store).change([question, Decided(unsent, "relabel")])
+    only = (Condition("decision", "relabel"),)
     done = world.push(only=only, blind_share=0.0)
     assert (done.new, done.asked) == (1, 1)
     asks = {task["data"]["labelstill_id"]: task["data"].get(ASK_KEY) for task in studio.tasks()}
     assert asks[sent] == "is the left box a pallet?"
-    assert asks[unsent] == "look-again"
+    assert asks[unsent] == "relabel"
     since = len(studio.requests)
     done = world.push(only=only)
     assert (done.new, done.asked) == (0, 0)

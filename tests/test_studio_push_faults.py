@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labeling.core.errors import ServerError, StateError
-from labeling.core.store_studio import StudioLedger
+from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.project import Project
 from labeling.studio import chunks, task_pages
 from labeling.studio.reconcile import OLD_WAITS_S
@@ -250,11 +250,11 @@ def life(world: World) -> None:
     world.label(0, Thing("box", (5.0, 5.0, 50.0, 50.0)), PALLET)
     world.label(7)
     with world.store() as store:
-        StudioLedger(store).decide(world.sha256(2), "again", "is it a box?")
+        DecisionLedger(store).change([Decided(world.sha256(2), "relabel", "is it a box?")])
     task = world.task(1)
     world.studio.records.add_tasks(task["project"], [{"data": dict(task["data"])}])
     push_until_done(world)
-    push_until_done(world, only=(Condition("decision", "again"),))
+    push_until_done(world, only=(Condition("decision", "relabel"),))
 
 
 FAULTS: dict[str, Callable[..., Fault]] = {

@@ -10,6 +10,7 @@ import pytest
 
 from labeling.core.errors import InputError
 from labeling.core.store import Store
+from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.core.store_studio import StudioLedger, Target, Task, TaskState, content_hash
 from labeling.studio.selection import Condition, conditions, notes_of, select
 from tests.made_stores import ontology
@@ -96,16 +97,14 @@ def test_another_project_of_label_studio_starts_from_nothing(store: Store, targe
         (["state:prelabelled", "class:box"], ["a", "c", "d"]),
         (["state:reviewed", "class:box"], []),
         (["state:reviewed", "class:pallet"], ["b"]),
-        (["decision:again"], ["a", "b"]),
-        (["decision:again", "class:box"], ["a"]),
-        (["decision:again", "state:reviewed"], ["b"]),
+        (["decision:relabel"], ["a", "b"]),
+        (["decision:relabel", "class:box"], ["a"]),
+        (["decision:relabel", "state:reviewed"], ["b"]),
     ],
 )
 def test_every_condition_must_hold(store: Store, only: list[str], expected: list[str]) -> None:
     store.set_reviewed(digest("b"), [human("b")], "reviewed")  # a box for the machine, a pallet for people
-    ledger = StudioLedger(store)
-    ledger.decide(digest("a"), "again", "why?")
-    ledger.decide(digest("b"), "again")
+    DecisionLedger(store).change([Decided(digest("a"), "relabel", "why?"), Decided(digest("b"), "relabel")])
     if only == ["class:pallet"]:
         expected = ["pallets"]  # without a state only what waits for people
     assert select(store, None, conditions(only, store)).new == digests(*expected)
@@ -113,14 +112,12 @@ def test_every_condition_must_hold(store: Store, only: list[str], expected: list
 
 def test_a_decision_about_a_sent_image_is_a_question_and_no_second_task(store: Store, target: Target) -> None:
     row(store, target, "a", "sent", 1)
-    ledger = StudioLedger(store)
-    ledger.decide(digest("a"), "again", "why?")
-    ledger.decide(digest("b"), "again")
-    only = conditions(["decision:again"], store)
+    DecisionLedger(store).change([Decided(digest("a"), "relabel", "why?"), Decided(digest("b"), "relabel")])
+    only = conditions(["decision:relabel"], store)
     found = select(store, target, only)
     assert found.asked == {digest("a"): "why?"}
     assert found.new == [digest("b")]
-    assert notes_of(store, only) == {digest("a"): "why?", digest("b"): "again"}
+    assert notes_of(store, only) == {digest("a"): "why?", digest("b"): "relabel"}
 
 
 def test_images_without_a_usable_file_are_never_chosen(store: Store) -> None:
@@ -135,8 +132,8 @@ def test_images_without_a_usable_file_are_never_chosen(store: Store) -> None:
     [
         ("class:palet", "did you mean 'pallet'"),
         ("state:reviewd", "did you mean 'reviewed'"),
-        ("decision:again", "there is no decision yet"),
-        ("class:", "expected class:NAME, state:STATE or decision:NAME"),
+        ("decision:relabel", "there is no decision yet"),
+        ("class:", "expected class:NAME, state:STATE, or a decision"),
         ("pallet", "expected class:NAME"),
         ("colour:red", "expected class:NAME"),
         ("class:x' OR 1", "no image can have the class"),
@@ -150,8 +147,15 @@ def test_what_no_image_can_have_is_refused_with_the_nearest_that_one_can(store: 
 
 
 def test_a_value_may_hold_colons_and_spaces(store: Store) -> None:
-    StudioLedger(store).decide(digest("a"), "ask: left one")
-    assert conditions([" decision : ask: left one "], store) == (Condition("decision", "ask: left one"),)
+    store.write_classes(ontology(["box", "pallet", "a: b c"]))
+    assert conditions([" class : a: b c "], store) == (Condition("class", "a: b c"),)
+
+
+def test_a_decision_can_be_named_alone(store: Store) -> None:
+    DecisionLedger(store).change([Decided(digest("a"), "relabel")])
+    assert conditions(["relabel"], store) == (Condition("decision", "relabel"),)
+    with pytest.raises(InputError, match="no image can have the decision 'drop'"):
+        conditions(["drop"], store)
 
 
 def test_a_row_that_is_replaced_keeps_the_others(store: Store, target: Target) -> None:

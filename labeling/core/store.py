@@ -40,6 +40,13 @@ __all__ = ["Feature", "FileRow", "FileStamp", "ImageOutcome", "Labels", "Review"
 _MACHINE = "('teacher', 'student')"
 _HUMAN = "('human', 'imported')"
 _STANDS = f"CASE WHEN i.state LIKE 'reviewed%' THEN a.source IN {_HUMAN} ELSE a.source IN {_MACHINE} END"
+_SPOKEN: dict[Labels, str] = {
+    "best": f"i.state <> 'skipped' AND {_STANDS}",
+    "machine": f"a.source IN {_MACHINE}",
+    "human": f"i.state LIKE 'reviewed%' AND a.source IN {_HUMAN}",
+}
+_OF_ANNOTATION = ", ".join(f"a.{column}" for column in ANNOTATION_COLUMNS.split(", "))
+_IMAGES_PER_QUERY = 500
 _SHOWN_IN: dict[Labels | None, str] = {
     None: "1",
     "best": "v.state IN ('prelabelled', 'pushed', 'reviewed', 'reviewed-empty')",
@@ -314,14 +321,32 @@ class Store:
         ``best`` is what people said where they reviewed the image, machine labels elsewhere, and nothing for a
         skipped image.
         """
-        rows = self.rows("SELECT state FROM images WHERE sha256 = ?", sha256) if labels != "machine" else []
-        state = rows[0][0] if rows else None
-        reviewed = state in ("reviewed", "reviewed-empty")
-        if labels != "machine" and (state == "skipped" or (labels == "human" and not reviewed)):
-            return []
-        sources = _HUMAN if reviewed and labels != "machine" else _MACHINE
-        chosen = f"FROM annotations WHERE sha256 = ? AND source IN {sources} ORDER BY rowid"
-        return [annotation_from_row(row) for row in self.rows(f"SELECT {ANNOTATION_COLUMNS} {chosen}", sha256)]
+        return self.annotations_of_images([sha256], labels)[sha256]
+
+    def annotations_of_images(self, sha256s: Sequence[str], labels: Labels = "best") -> dict[str, list[Annotation]]:
+        """Return the labels of several images, see ``annotations_of``; each has an entry."""
+        found: dict[str, list[Annotation]] = {sha256: [] for sha256 in sha256s}
+        for start in range(0, len(sha256s), _IMAGES_PER_QUERY):
+            some = sha256s[start : start + _IMAGES_PER_QUERY]
+            rows = self.rows(
+                f"SELECT {_OF_ANNOTATION} FROM annotations a INDEXED BY annotations_by_image "
+                "JOIN images i ON i.sha256 = a.sha256 "
+                f"WHERE a.sha256 IN ({', '.join('?' * len(some))}) AND {_SPOKEN[labels]} ORDER BY a.rowid",
+                *some,
+            )
+            for row in rows:
+                annotation = annotation_from_row(row)
+                found[annotation.sha256].append(annotation)
+        return found
+
+    def names_of(self, sha256s: Sequence[str]) -> dict[str, str]:
+        """Return the first path of each image as shown to people, or its sha256 where no file holds it."""
+        found = {sha256: sha256 for sha256 in sha256s}
+        for start in range(0, len(sha256s), _IMAGES_PER_QUERY):
+            some = sha256s[start : start + _IMAGES_PER_QUERY]
+            sql = f"SELECT sha256, min(path) FROM files WHERE sha256 IN ({', '.join('?' * len(some))}) GROUP BY sha256"
+            found |= dict(self.rows(sql, *some))
+        return found
 
     def features_of(self, sha256: str) -> list[Feature]:
         """Return the features of one image and of its boxes, the image first."""

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+PIXELS = "pixels:"
+"""How the model of a feature begins that was made of the picture alone; it outlives the labels of its image."""
+
 FileStatus = Literal["ok", "quarantined"]
 Labels = Literal["best", "machine", "human"]
 

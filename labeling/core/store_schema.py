@@ -155,7 +155,30 @@ _TABLES_2 = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES_1, _TABLES_2)
+_TABLES_3 = (
+    """CREATE TABLE decided (
+        sha256 TEXT NOT NULL REFERENCES images,
+        annotation_id TEXT NOT NULL,  -- '' for the whole image; no foreign key: the label may be replaced later
+        decision TEXT NOT NULL,
+        note TEXT NOT NULL,
+        PRIMARY KEY (sha256, annotation_id, decision)
+    )""",
+    "INSERT INTO decided SELECT sha256, '', decision, note FROM decisions",
+    "DROP TABLE decisions",
+    "ALTER TABLE decided RENAME TO decisions",
+    # Of the picture alone, so that they outlive its labels.
+    """CREATE TABLE photo_facts (
+        sha256 TEXT PRIMARY KEY REFERENCES images,
+        brightness REAL NOT NULL,  -- mean of the grey values, 0 to 1
+        contrast REAL NOT NULL,  -- their standard deviation, 0 to 0.5
+        sharpness REAL NOT NULL,  -- variance of the Laplacian of the picture at 512 px
+        camera TEXT,  -- make and model
+        taken_at TEXT,  -- ISO 8601 without a zone, as cameras write it
+        thumbnail BLOB NOT NULL  -- 48 x 48 grey values of the whole picture, uint8
+    )""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES_1, _TABLES_2, _TABLES_3)
 """Step i takes a database from version i to version i + 1; a step that was released never changes."""
 
 

@@ -148,19 +148,18 @@ class StudioLedger:
     def confirm(self, target: Target, task_ids: Mapping[str, int]) -> None:
         """Note that the server has these images, by sha256, and that they wait for people now."""
         with self._store.transaction() as db:
-            for sha256, task_id in task_ids.items():
-                # A server that was set back to a backup gives numbers a second time; the earlier task is gone.
-                db.execute(
-                    "UPDATE studio_tasks SET task_id = -rowid WHERE target_id = ? AND task_id = ? AND sha256 <> ?",
-                    (target.id, task_id, sha256),
-                )
-                db.execute(
-                    "UPDATE studio_tasks SET state = 'sent', task_id = ? WHERE target_id = ? AND sha256 = ?",
-                    (task_id, target.id, sha256),
-                )
-                db.execute(
-                    "UPDATE images SET state = 'pushed' WHERE sha256 = ? AND state IN ('new', 'prelabelled')", (sha256,)
-                )
+            numbered = [(task_id, target.id, sha256) for sha256, task_id in task_ids.items()]
+            # A server that was set back to a backup gives numbers a second time; the earlier task is gone.
+            db.executemany(
+                "UPDATE studio_tasks SET task_id = -rowid WHERE task_id = ? AND target_id = ? AND sha256 <> ?", numbered
+            )
+            db.executemany(
+                "UPDATE studio_tasks SET state = 'sent', task_id = ? WHERE target_id = ? AND sha256 = ?", numbered
+            )
+            db.executemany(
+                "UPDATE images SET state = 'pushed' WHERE sha256 = ? AND state IN ('new', 'prelabelled')",
+                [(sha256,) for sha256 in task_ids],
+            )
 
     def forget(self, target: Target, sha256s: Iterable[str]) -> None:
         """Forget intents that are known not to have reached the server."""
@@ -209,21 +208,6 @@ class StudioLedger:
                 times = (created, updated, seconds, bool(from_prediction))
                 yield Answer(kind, answer_id, task_id, image, who, *times, json.loads(result))
 
-    # What is to be done again
-
-    def decisions(self, decision: str) -> dict[str, str]:
-        """Return the images about which something was decided, each with its note."""
-        return dict(self._store.rows("SELECT sha256, note FROM decisions WHERE decision = ? ORDER BY rowid", decision))
-
-    def decision_names(self) -> tuple[str, ...]:
-        """Return every decision that was noted about any image."""
-        return tuple(name for (name,) in self._store.rows("SELECT DISTINCT decision FROM decisions ORDER BY 1"))
-
-    def decide(self, sha256: str, decision: str, note: str = "") -> None:
-        """Note a decision about an image; the same one again changes its note."""
-        with self._store.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?)", (sha256, decision, note))
-
     def _write(self, db: sqlite3.Connection, target: Target, verdict: Verdict) -> None:
         key = (target.id, verdict.sha256)
         task = "target_id = ? AND sha256 = ?"
@@ -232,7 +216,9 @@ class StudioLedger:
             raise StateError(f"image {verdict.sha256}: was never pushed to {target.url}")
         now = (verdict.attention, verdict.state != "pushed", *key)
         db.execute(f"UPDATE studio_tasks SET attention = ?, taken = ? WHERE {task}", now)
-        db.execute("DELETE FROM studio_answers WHERE target_id = ? AND sha256 = ?", key)
+        of_task = "FROM studio_answers WHERE target_id = ? AND sha256 = ?"
+        before = set(db.execute(f"SELECT kind, answer_id, updated_at {of_task}", key))
+        db.execute(f"DELETE {of_task}", key)
         db.executemany(
             f"INSERT INTO studio_answers (target_id, {_ANSWER}) VALUES ({', '.join('?' * 11)})",
             [
@@ -245,6 +231,8 @@ class StudioLedger:
         )  # fmt: skip
         if verdict.state != "pushed":
             write_review(db, verdict.sha256, verdict.annotations, verdict.state)
+            if before != {(one.kind, one.answer_id, one.updated_at) for one in verdict.answers}:
+                db.execute("DELETE FROM decisions WHERE sha256 = ? AND decision = 'relabel'", (verdict.sha256,))
         elif known[0]:  # a review that came from elsewhere stands
             self._take_back(db, target, verdict.sha256)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .errors import StateError
 from .records import REVIEWED_STATES, Annotation, ImageState
-from .store_rows import ANNOTATION_COLUMNS, ImageOutcome, annotation_to_row, shown_path, to_json
+from .store_rows import ANNOTATION_COLUMNS, PIXELS, ImageOutcome, annotation_to_row, shown_path, to_json
 
 _INSERT_ANNOTATION = (
     f"INSERT INTO annotations ({ANNOTATION_COLUMNS}) VALUES ({', '.join('?' * len(ANNOTATION_COLUMNS.split(',')))})"
@@ -93,7 +93,9 @@ def _write_image(db: sqlite3.Connection, outcome: ImageOutcome, sha256: str, run
 
 def _delete_machine_labels(db: sqlite3.Connection, sha256: str) -> None:
     db.execute("DELETE FROM annotations WHERE sha256 = ? AND source = 'teacher'", (sha256,))  # and their features
-    db.execute("DELETE FROM features WHERE sha256 = ? AND annotation_id IS NULL", (sha256,))
+    db.execute(
+        f"DELETE FROM features WHERE sha256 = ? AND annotation_id IS NULL AND model NOT LIKE '{PIXELS}%'", (sha256,)
+    )
     db.execute("DELETE FROM drops WHERE sha256 = ?", (sha256,))
     db.execute("DELETE FROM labelled WHERE sha256 = ?", (sha256,))
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from ..core.records import Annotation, ImageState
 from ..core.store import Store
 from ..core.store_studio import Task, content_hash
 from ..formats.labelstudio import IMAGE_CONTROL, KEY, NAME_KEY
+from ..queue import Queued, lot
 from .convert import prediction
 from .media import Media
-from .queue import Queued, lot
 from .selection import labels_to_push
 from .validate import problems
+from .wire import encoded
 
 MAX_TASKS = 250
 MAX_BYTES = 20_000_000
@@ -38,14 +39,14 @@ class Parcel:
     Attributes:
         row: what the ledger will hold.
         labels: those of the prediction, also where people are not shown it.
-        body: the task as Label Studio imports it.
-        size: bytes of the body as JSON.
+        address: of the picture.
+        encoded: the task as Label Studio imports it, as JSON.
     """
 
     row: Task
     labels: Sequence[Annotation]
-    body: Mapping[str, Any]
-    size: int
+    address: str
+    encoded: bytes
 
 
 class Packer:
@@ -83,23 +84,25 @@ class Packer:
         self._sizes = store.sizes()
         self._taught = store.done_keys().keys()
 
-    def parcels(self, queue: Sequence[Queued]) -> Iterator[Parcel]:
+    def parcels(self, queue: Iterable[Queued]) -> Iterator[Parcel]:
         """Yield a parcel for each image that can be sent; the others are refused by name."""
-        for start in range(0, len(queue), MAX_TASKS):
-            some = queue[start : start + MAX_TASKS]
-            addresses, refused = self._media.addresses([entry.sha256 for entry in some])
+        waiting = iter(queue)
+        while some := list(islice(waiting, MAX_TASKS)):
+            images = [entry.sha256 for entry in some]
+            addresses, refused = self._media.addresses(images)
+            names, labels = self._store.names_of(images), self._labels(images)
             for entry in some:
-                if entry.sha256 in refused:
-                    self._refuse(name_of(self._store, entry.sha256), refused[entry.sha256])
+                sha256 = entry.sha256
+                if sha256 in refused:
+                    self._refuse(names[sha256], refused[sha256])
                     continue
-                parcel = self._parcel(entry, addresses[entry.sha256])
+                parcel = self._parcel(entry, addresses[sha256], names[sha256], labels[sha256])
                 if parcel is not None:
                     yield parcel
 
     def labels(self, sha256: str, state: ImageState) -> list[Annotation]:
         """Return the labels of an image as people shall see them."""
-        labels = labels_to_push(self._store, sha256, state)
-        return [replace(label, rle=None) for label in labels] if self._boxes else labels
+        return self._as_shown(labels_to_push(self._store, sha256, state))
 
     def prediction(self, sha256: str, labels: Sequence[Annotation], data: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the prediction of a task that says these labels, None where it cannot be sent, which is told by name.
@@ -115,19 +118,27 @@ class Packer:
             found = problems({"data": data, "predictions": [made]}, self._config)
             if not found:
                 return made
-        self._refuse(name_of(self._store, sha256), "; ".join(found))
+        self._refuse(self._store.names_of([sha256])[sha256], "; ".join(found))
         return None
 
-    def _parcel(self, entry: Queued, address: str) -> Parcel | None:
-        sha256 = entry.sha256
-        state, name = self._states[sha256], name_of(self._store, sha256)
+    def _labels(self, images: Sequence[str]) -> dict[str, list[Annotation]]:
+        """Return what ``labels`` says about several images, read at once."""
+        reviewed = [sha256 for sha256 in images if self._states[sha256] in ("reviewed", "reviewed-empty")]
+        found = self._store.annotations_of_images(images, "machine")
+        found |= self._store.annotations_of_images(reviewed, "human")
+        return {sha256: self._as_shown(labels) for sha256, labels in found.items()}
+
+    def _as_shown(self, labels: list[Annotation]) -> list[Annotation]:
+        return [replace(label, rle=None) for label in labels] if self._boxes else labels
+
+    def _parcel(self, entry: Queued, address: str, name: str, labels: Sequence[Annotation]) -> Parcel | None:
+        sha256, state = entry.sha256, self._states[entry.sha256]
         # Where the folder lies is nobody's business on a server that others use.
         data = {IMAGE_CONTROL: address, KEY: sha256, NAME_KEY: "/".join(name.split("/")[-2:])}
         if entry.drawn:
             data[LOT_KEY] = "yes"
         if sha256 in self._notes:
             data[ASK_KEY] = self._notes[sha256]
-        labels = self.labels(sha256, state)
         made = self.prediction(sha256, labels, data)
         if made is None:
             return None
@@ -137,13 +148,13 @@ class Packer:
         blind = waiting and lot(sha256, "blind") < self._blind_share
         if not blind and state != "new":
             body["predictions"] = [made]
-        size = len(encoded(body))
-        if size + 2 > MAX_BYTES:
-            self._refuse(name, f"its labels are {size / 1e6:.1f} MB as JSON, more than {MAX_BYTES / 1e6:.0f} MB")
+        task = encoded(body)
+        if len(task) + 2 > MAX_BYTES:
+            self._refuse(name, f"its labels are {len(task) / 1e6:.1f} MB as JSON, more than {MAX_BYTES / 1e6:.0f} MB")
             return None
         version = str(made.get("model_version") or "")
         row = Task(sha256, None, "intended", 0, content_hash(labels), version, blind=blind, drawn=entry.drawn)
-        return Parcel(row, labels, body, size)
+        return Parcel(row, labels, address, task)
 
 
 def chunks(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
@@ -151,21 +162,10 @@ def chunks(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
     chunk: list[Parcel] = []
     size = 2
     for parcel in parcels:
-        if chunk and (len(chunk) == MAX_TASKS or size + parcel.size + 1 > MAX_BYTES):
+        if chunk and (len(chunk) == MAX_TASKS or size + len(parcel.encoded) + 1 > MAX_BYTES):
             yield chunk
             chunk, size = [], 2
         chunk.append(parcel)
-        size += parcel.size + 1
+        size += len(parcel.encoded) + 1
     if chunk:
         yield chunk
-
-
-def encoded(value: object) -> bytes:
-    """Return compact JSON as the client sends it."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def name_of(store: Store, sha256: str) -> str:
-    """Return the path of a photo as shown to people, or its sha256 where no file holds it."""
-    rows = store.rows("SELECT min(path) FROM files WHERE sha256 = ?", sha256)
-    return rows[0][0] or sha256

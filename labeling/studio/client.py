@@ -130,7 +130,7 @@ class StudioClient:
 
     # Tasks ---------------------------------------------------------------------------------------------------------
 
-    def import_tasks(self, project_id: int, tasks: Sequence[Row]) -> list[int]:
+    def import_tasks(self, project_id: int, tasks: Sequence[Row | bytes]) -> list[int]:
         """Return the ids of new tasks in their order. One request; it is refused as a whole or carried out as a whole.
 
         Raises:

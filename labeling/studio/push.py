@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from ..core.store import Store
 from ..core.store_studio import StudioLedger, Target, content_hash
-from ..formats.labelstudio import IMAGE_CONTROL
+from ..queue import Queued, order
 from .chunks import Packer, Parcel, chunks
 from .client import StudioClient
 from .media import Media
 from .pushed import Pushed, Wishes
-from .queue import Queued, order
 from .reconcile import Pause, Stopped, agree, agrees, settle, survey, trusted
 from .renewal import Renewal
 from .selection import Selection, notes_of, select
@@ -129,7 +129,7 @@ class _Push:
         self._done.adopted += len(arrived)
         selection = self._agreed()
         self._done.unchanged, self._done.left_out = selection.unchanged, selection.withdrawn
-        waiting = _queue(self._store, selection.new, self._wishes)
+        waiting = _length(selection.new, self._wishes)
         notes = notes_of(self._store, self._wishes.only)
         packer = Packer(
             self._store,
@@ -142,7 +142,7 @@ class _Push:
         )
         renewal = Renewal(self._client, self._store, self._target, packer, self._pause, self._done)
         if waiting:
-            self._send(packer, waiting, shown)
+            self._send(packer, selection.new, waiting, shown)
         renewal.change(selection.changed)
         renewal.ask(selection.asked)
         if self._wishes.overlap is not None:
@@ -175,7 +175,7 @@ class _Push:
         self._done.removed += found.removed
         self._done.attention = found.attention
 
-    def _send(self, packer: Packer, waiting: Sequence[Queued], shown: Shown) -> None:
+    def _send(self, packer: Packer, images: Sequence[str], waiting: int, shown: Shown) -> None:
         def sent(chunk: Sequence[Parcel]) -> None:
             if not self._done.new:
                 # People open it to see what came of their words; a blind one shows nothing.
@@ -184,10 +184,10 @@ class _Push:
             self._done.new += len(chunk)
             self._done.blind += sum(parcel.row.blind for parcel in chunk)
             self._done.drawn += sum(parcel.row.drawn for parcel in chunk)
-            shown(self._done.new, len(waiting) - len(self._done.refused))
+            shown(self._done.new, waiting - len(self._done.refused))
 
-        shown(0, len(waiting))
-        pieces = self._checked(chunks(packer.parcels(waiting)))
+        shown(0, waiting)
+        pieces = self._checked(chunks(packer.parcels(_queue(self._store, images, self._wishes))))
         Sender(self._client, self._ledger, self._target, self._pause).send(pieces, sent)
         # A request that was given up may have been carried out after all.
         if not agrees(self._client, self._store, self._target):
@@ -197,7 +197,7 @@ class _Push:
         """Pass chunks on once the first picture was seen as people will see it."""
         for number, chunk in enumerate(pieces):
             if not number:
-                self._media.check(chunk[0].body["data"][IMAGE_CONTROL])
+                self._media.check(chunk[0].address)
             yield chunk
 
     def _overlap(self, percent: float) -> None:
@@ -209,12 +209,16 @@ class _Push:
         self._done.overlap = wanted["overlap_cohort_percentage"]
 
 
-def _queue(store: Store, images: Sequence[str], wishes: Wishes) -> list[Queued]:
-    return order(store, images, audit_share=wishes.audit_share)[: wishes.limit]
+def _length(images: Sequence[str], wishes: Wishes) -> int:
+    return len(images) if wishes.limit is None else min(len(images), wishes.limit)
+
+
+def _queue(store: Store, images: Sequence[str], wishes: Wishes) -> Iterator[Queued]:
+    return islice(order(store, images, audit_share=wishes.audit_share), wishes.limit)
 
 
 def _foreseen(store: Store, selection: Selection, wishes: Wishes, warnings: list[str]) -> Pushed:
-    waiting = _queue(store, selection.new, wishes)
+    waiting = list(_queue(store, selection.new, wishes))
     return Pushed(
         new=len(waiting),
         drawn=sum(entry.drawn for entry in waiting),

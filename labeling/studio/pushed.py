@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..core.errors import InputError
-from .queue import AUDIT_SHARE
+from ..queue import AUDIT_SHARE
 from .selection import Condition
 
 BLIND_SHARE = 0.05

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from ..core.errors import InputError
 from ..core.records import REVIEWED_STATES, Annotation, ImageState
 from ..core.store import Store
+from ..core.store_decisions import DECISIONS, DecisionLedger
 from ..core.store_studio import StudioLedger, Target
 from ..core.strict import did_you_mean
 
@@ -94,12 +95,12 @@ def select(store: Store, target: Target | None, only: Sequence[Condition] = (), 
 
 def notes_of(store: Store, only: Sequence[Condition]) -> dict[str, str]:
     """Return what to tell people about images that were decided about: the note, or else the decision."""
-    ledger = StudioLedger(store)
+    ledger = DecisionLedger(store)
     return {
         sha256: note or condition.value
         for condition in only
         if condition.kind == "decision"
-        for sha256, note in ledger.decisions(condition.value).items()
+        for sha256, note in ledger.images(condition.value).items()
     }
 
 
@@ -117,7 +118,7 @@ def _matching(store: Store, states: dict[str, str], only: Sequence[Condition]) -
         elif condition.kind == "state":
             matching &= {sha256 for sha256, state in states.items() if state == condition.value}
         else:
-            matching &= StudioLedger(store).decisions(condition.value).keys()
+            matching &= DecisionLedger(store).images(condition.value).keys()
     return sorted(matching), notes
 
 
@@ -132,10 +133,12 @@ def _with_class(store: Store, class_name: str) -> set[str]:
 
 
 def _condition(text: str, store: Store) -> Condition:
+    if text.strip() in DECISIONS:
+        text = f"decision:{text}"
     kind, colon, value = (part.strip() for part in text.partition(":"))
     if not colon or not value or kind not in get_args(Kind):
-        raise InputError(f"--only {text!r}: expected class:NAME, state:STATE or decision:NAME")
-    known = {"class": store.class_names, "state": lambda: _STATES, "decision": StudioLedger(store).decision_names}
+        raise InputError(f"--only {text!r}: expected class:NAME, state:STATE, or a decision such as relabel")
+    known = {"class": store.class_names, "state": lambda: _STATES, "decision": DecisionLedger(store).names}
     names = tuple(known[kind]())
     if value not in names:
         near = did_you_mean(value, names) or f"; there is no {kind} yet"

@@ -89,7 +89,7 @@ class Sender:
         self._ledger.forget(self._target, [parcel.row.sha256 for parcel in chunk])
 
     def _post(self, chunk: Sequence[Parcel], background: ThreadPoolExecutor) -> Future[list[int]]:
-        return background.submit(self._client.import_tasks, self._target.project_id, [dict(one.body) for one in chunk])
+        return background.submit(self._client.import_tasks, self._target.project_id, [one.encoded for one in chunk])
 
     def _arrived(
         self,

@@ -115,7 +115,7 @@ class Wire:
         """
         writes = method != "GET"
         repeat = method != "POST" if repeat is None else repeat
-        content, headers = (None, {}) if body is None else (_encoded(body), {"Content-Type": "application/json"})
+        content, headers = (None, {}) if body is None else (encoded(body), {"Content-Type": "application/json"})
         reply = self._send(
             method,
             f"{self.url}{path}",
@@ -223,7 +223,10 @@ def _in_doubt(error: ServerError) -> InDoubt:
     return InDoubt(f"{error} (it may or may not have been carried out)")
 
 
-def _encoded(body: object) -> bytes:
+def encoded(body: object) -> bytes:
+    """Return compact JSON, as every request carries it; bytes are JSON already. Raises InputError."""
+    if isinstance(body, bytes):
+        return body
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except ValueError as error:

@@ -12,8 +12,8 @@ from labeling.core import masks
 from labeling.core.brush import encode_brush
 from labeling.core.records import Annotation, Provenance, Rle
 from labeling.demo.scenes import render_scene
-from labeling.studio.chunks import encoded
 from labeling.studio.convert import regions
+from labeling.studio.wire import encoded
 
 FULL_HD = (1920, 1080)
 _SCENES = 8

@@ -14,7 +14,7 @@ from labeling.core.errors import InputError
 from labeling.core.ontology import Ontology, OntologyClass
 from labeling.core.records import Annotation
 from labeling.core.store import Feature, ImageOutcome, Store
-from labeling.studio.queue import doubt, lot, order
+from labeling.queue import doubt, lot, order
 from tests.made_stores import dropped, ontology
 from tests.outcomes import digest, machine, outcome
 
@@ -133,7 +133,7 @@ def test_every_candidate_comes_exactly_once_also_over_many_blocks(store: Store) 
     random = np.random.default_rng(1)
     made = [seen(scored(f"{n}", float(random.random())), random.standard_normal(8).tolist()) for n in range(2300)]
     images = write(store, *made)
-    queue = order(store, images)
+    queue = list(order(store, images))
     assert Counter(entry.sha256 for entry in queue) == Counter(images)
     assert sum(entry.drawn for entry in queue) == 230
 
@@ -141,7 +141,7 @@ def test_every_candidate_comes_exactly_once_also_over_many_blocks(store: Store) 
 @pytest.mark.parametrize(("share", "drawn"), [(0.0, 0), (0.1, 4), (0.25, 10), (1.0, 40)])
 def test_the_lot_takes_its_exact_share_and_is_spread_evenly(store: Store, share: float, drawn: int) -> None:
     images = write(store, *(scored(f"{number}", number / 40) for number in range(40)))
-    queue = order(store, images, audit_share=share)
+    queue = list(order(store, images, audit_share=share))
     assert sum(entry.drawn for entry in queue) == drawn
     for length in range(41):
         assert abs(sum(entry.drawn for entry in queue[:length]) - share * length) <= 1
@@ -158,11 +158,12 @@ def test_the_lot_does_not_look_at_the_labels(store: Store) -> None:
 def test_the_order_does_not_depend_on_the_order_of_the_candidates(store: Store) -> None:
     random = np.random.default_rng(2)
     images = write(store, *(seen(scored(f"{n}", 0.5), random.standard_normal(4).tolist()) for n in range(60)))
-    assert order(store, images) == order(store, images[::-1]) == order(store, sorted(images))
+    orders = [list(order(store, some)) for some in (images, images[::-1], sorted(images))]
+    assert orders[0] == orders[1] == orders[2]
 
 
 def test_no_candidates_give_an_empty_queue(store: Store) -> None:
-    assert order(store, []) == []
+    assert list(order(store, [])) == []
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..core.errors import InputError
-from ..core.store import Store
-
-Vectors = npt.NDArray[np.float32]
+from .core.errors import InputError
+from .core.records import REVIEWED_STATES
+from .core.store import Store
+from .vectors import Vectors, image_encoder, image_vectors, rows_of, unit
 
 AUDIT_SHARE = 0.1
 
@@ -33,8 +30,6 @@ _NOTHING_FOUND = 0.5
 _PER_DROP = 0.05
 """Doubt that each box adds whose score was too low to be kept."""
 
-_VALUES_PER_QUERY = 500
-
 
 @dataclass(frozen=True, slots=True)
 class Queued:
@@ -44,7 +39,9 @@ class Queued:
     drawn: bool
 
 
-def order(store: Store, candidates: Sequence[str], *, audit_share: float = AUDIT_SHARE, seed: int = 0) -> list[Queued]:
+def order(
+    store: Store, candidates: Sequence[str], *, audit_share: float = AUDIT_SHARE, seed: int = 0
+) -> Iterator[Queued]:
     """Return every candidate once, the most useful first; the same store and seed give the same order.
 
     The lot takes its share without looking at the labels, and is spread evenly over the queue, so that any first part
@@ -66,7 +63,7 @@ def order(store: Store, candidates: Sequence[str], *, audit_share: float = AUDIT
     rest = by_lot[len(drawn) :]
     doubts = doubt(store, rest)
     useful = _spread(sorted(rest, key=lambda sha256: (-doubts[sha256], sha256)), doubts, store)
-    return _mixed([Queued(sha256, True) for sha256 in drawn], [Queued(sha256, False) for sha256 in useful])
+    return _mixed(drawn, useful, len(by_lot))
 
 
 def lot(sha256: str, purpose: str) -> float:
@@ -84,14 +81,14 @@ def doubt(store: Store, images: Sequence[str]) -> dict[str, float]:
     trusted = dict.fromkeys(images, 1.0)
     seen: set[str] = set()
     sql = "SELECT sha256, class_name, score FROM annotations WHERE source IN ('teacher', 'student') AND sha256 IN ({})"
-    for sha256, class_name, score in _of_images(store, sql, images):
+    for sha256, class_name, score in rows_of(store, sql, images):
         threshold = min(thresholds.get(class_name, 0.0), 0.99)
         margin = 0.5 if score is None else (score - threshold) / (1 - threshold)
         trusted[sha256] *= 1 - (1 - min(max(margin, 0.0), 1.0)) ** 2
         seen.add(sha256)
     for sha256 in trusted.keys() - seen:
         trusted[sha256] = 1 - _NOTHING_FOUND
-    for sha256, count in _of_images(
+    for sha256, count in rows_of(
         store, "SELECT sha256, sum(n) FROM drops WHERE reason = 'score' AND sha256 IN ({}) GROUP BY sha256", images
     ):
         trusted[sha256] *= (1 - _PER_DROP) ** min(count, 10)
@@ -108,22 +105,37 @@ def _thresholds(store: Store) -> dict[str, float]:
     return own
 
 
-def _spread(images: Sequence[str], doubts: Mapping[str, float], store: Store) -> list[str]:
-    """Put images that come by doubt into an order in which each is also far from those before it.
+def _spread(images: Sequence[str], doubts: Mapping[str, float], store: Store) -> Iterator[str]:
+    """Yield images that come by doubt in an order in which each is also far from those before it.
 
     Greedy: the next image has the most of doubt plus distance to the nearest one before (farthest-first traversal,
-    Gonzalez, 1985), within blocks of like doubt.
+    Gonzalez, 1985), within blocks of like doubt. What people have reviewed counts as before. Features are read block
+    by block, so that the first images are known long before the last.
     """
-    vectors = _features(store, images)
-    if vectors is None:
-        return list(images)
-    taken: list[int] = []
+    encoder = image_encoder(store)
+    if encoder is None:
+        yield from images
+        return
+    sample = image_vectors(store, encoder, images[:: max(len(images) // _BLOCK, 1)])
+    few = _projection(encoder.dim)
+
+    def vectors_of(some: Sequence[str], centre: Vectors | float) -> Vectors:
+        vectors = image_vectors(store, encoder, some)
+        known = vectors.any(axis=1, keepdims=True)
+        return unit(np.asarray(np.where(known, unit(vectors) @ few - centre, 0), dtype=np.float32))
+
+    # What all images share says nothing about how they differ.
+    sample = sample[sample.any(axis=1)]
+    centre = np.asarray((unit(sample) @ few).mean(axis=0), dtype=np.float32) if len(sample) else 0.0
+    seen = [sha256 for sha256, state in store.states().items() if state in REVIEWED_STATES][-_COMPARED:]
+    before = vectors_of(seen, centre)
     for start in range(0, len(images), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(images)))
-        before = vectors[np.array(taken[-_COMPARED:], dtype=np.intp)]
-        worth = np.array([doubts[image] for image in images[start : start + _BLOCK]], dtype=np.float32)
-        taken += rows[_farthest(vectors[rows], worth, before)].tolist()
-    return [images[row] for row in taken]
+        block = images[start : start + _BLOCK]
+        vectors = vectors_of(block, centre)
+        worth = np.array([doubts[image] for image in block], dtype=np.float32)
+        picked = _farthest(vectors, worth, before)
+        before = np.concatenate([before, vectors[picked]])[-_COMPARED:]
+        yield from (block[row] for row in picked)
 
 
 def _farthest(vectors: Vectors, worth: Vectors, before: Vectors) -> list[int]:
@@ -149,35 +161,6 @@ def _distance(cosines: Vectors) -> Vectors:
     return np.asarray(np.sqrt(np.clip((1 - cosines) / 2, 0, 1)), dtype=np.float32)
 
 
-def _features(store: Store, images: Sequence[str]) -> Vectors | None:
-    """Return the features of images as unit vectors around their mean, (n, d); zeros where an image has none.
-
-    Only those of the encoder that most images have; None where no image has any.
-    """
-    sql = "SELECT sha256, model, dim, data FROM features WHERE annotation_id IS NULL AND sha256 IN ({})"
-    kinds = Counter(
-        (model, dim) for _, model, dim in _of_images(store, sql.replace(", data", ""), images)
-    ).most_common()
-    if not kinds:
-        return None
-    kind = min(kinds, key=lambda entry: (-entry[1], entry[0]))[0]
-    found: dict[str, Vectors] = {}
-    few = _projection(kind[1])
-    for sha256, model, dim, data in _of_images(store, sql, images):
-        if (model, dim) == kind:
-            vector = np.nan_to_num(np.frombuffer(data, dtype="<f2").astype(np.float32), posinf=0, neginf=0)
-            unit = vector / np.float32(max(float(np.linalg.norm(vector)), 1e-9))
-            found[sha256] = np.asarray(unit @ few, dtype=np.float32)
-    # What all images share says nothing about how they differ.
-    centre = np.mean(list(found.values()), axis=0)
-    vectors = np.zeros((len(images), few.shape[1]), dtype=np.float32)
-    for row, sha256 in enumerate(images):
-        if sha256 in found:
-            vectors[row] = found[sha256] - centre
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-9), dtype=np.float32)
-
-
 def _projection(dim: int) -> Vectors:
     if dim <= _DIMENSIONS:
         return np.eye(dim, dtype=np.float32)
@@ -185,15 +168,9 @@ def _projection(dim: int) -> Vectors:
     return np.asarray(random.standard_normal((dim, _DIMENSIONS)) / np.sqrt(_DIMENSIONS), dtype=np.float32)
 
 
-def _mixed(drawn: Sequence[Queued], useful: Sequence[Queued]) -> list[Queued]:
+def _mixed(drawn: Sequence[str], useful: Iterator[str], total: int) -> Iterator[Queued]:
     """Spread the drawn ones evenly among the others."""
-    total = len(drawn) + len(useful)
     places = {(2 * number + 1) * total // (2 * len(drawn)) for number in range(len(drawn))}
-    lots, others = iter(drawn), iter(useful)
-    return [next(lots if place in places else others) for place in range(total)]
-
-
-def _of_images(store: Store, sql: str, images: Sequence[str]) -> Iterator[Any]:
-    for start in range(0, len(images), _VALUES_PER_QUERY):
-        some = images[start : start + _VALUES_PER_QUERY]
-        yield from store.rows(sql.format(", ".join("?" * len(some))), *some)
+    lots = iter(drawn)
+    for place in range(total):
+        yield Queued(next(lots), True) if place in places else Queued(next(useful), False)

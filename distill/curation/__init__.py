@@ -1,0 +1,1 @@
+"""What a whole set of labels shows that no single image does: errors, repeats, gaps, balance."""
