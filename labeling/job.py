@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .core.config import FiltersConfig, ImagesConfig, ProjectConfig, TeacherConfig
 from .core.errors import InputError
+from .core.file_hashes import cached_hash
 from .core.ontology import Ontology, load_ontology, parse_classes
 from .core.store import Store
 from .core.store_rows import shown_path
@@ -126,7 +127,7 @@ class LabelJob:
 
     def key(self, store: Store) -> str:
         """Return what images are done for; weights that did not change are not hashed again."""
-        fingerprint = backends.teacher_fingerprint(self.spec, store.cached_hash)
+        fingerprint = backends.teacher_fingerprint(self.spec, partial(cached_hash, store))
         return done_key(self.ontology, fingerprint, self.scores, self.filters)
 
     def plan(self, store: Store) -> Plan:

@@ -28,7 +28,7 @@ OWN_FILES = (
     LOCK_FILE,
     ".labelstill.pid",
 )
-OWN_FOLDERS = ("runs", "datasets", "exports", "reports", "studio")
+OWN_FOLDERS = ("runs", "datasets", "exports", "reports", "studio", "curation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,11 @@ class Project:
     def reports_path(self) -> Path:
         """HTML reports."""
         return self.root / "reports"
+
+    @property
+    def curation_path(self) -> Path:
+        """FiftyOne: its database, and the pictures that only it needs; all of it can be made anew."""
+        return self.root / "curation"
 
     @property
     def studio_path(self) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from .core.errors import InputError
 from .core.records import REVIEWED_STATES
 from .core.store import Store
-from .vectors import Vectors, image_encoder, image_vectors, rows_of, unit
+from .vectors import Vectors, image_encoder, image_vectors, unit
 
 AUDIT_SHARE = 0.1
 
@@ -81,15 +81,15 @@ def doubt(store: Store, images: Sequence[str]) -> dict[str, float]:
     trusted = dict.fromkeys(images, 1.0)
     seen: set[str] = set()
     sql = "SELECT sha256, class_name, score FROM annotations WHERE source IN ('teacher', 'student') AND sha256 IN ({})"
-    for sha256, class_name, score in rows_of(store, sql, images):
+    for sha256, class_name, score in store.rows_of(sql, images):
         threshold = min(thresholds.get(class_name, 0.0), 0.99)
         margin = 0.5 if score is None else (score - threshold) / (1 - threshold)
         trusted[sha256] *= 1 - (1 - min(max(margin, 0.0), 1.0)) ** 2
         seen.add(sha256)
     for sha256 in trusted.keys() - seen:
         trusted[sha256] = 1 - _NOTHING_FOUND
-    for sha256, count in rows_of(
-        store, "SELECT sha256, sum(n) FROM drops WHERE reason = 'score' AND sha256 IN ({}) GROUP BY sha256", images
+    for sha256, count in store.rows_of(
+        "SELECT sha256, sum(n) FROM drops WHERE reason = 'score' AND sha256 IN ({}) GROUP BY sha256", images
     ):
         trusted[sha256] *= (1 - _PER_DROP) ** min(count, 10)
     return {sha256: 1 - share for sha256, share in trusted.items()}

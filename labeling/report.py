@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 
 from . import report_words as words
 from .core.errors import InputError, MissingExtraError
+from .core.file_hashes import cached_hash
 from .core.ontology import Ontology
 from .core.records import Annotation, ImageRecord
 from .core.store import Store
@@ -104,7 +106,7 @@ def render(
         dropped_count=drops.total(),
         copies=found.copies,
         skipped=counts["skipped_files"],
-        teacher=words.teacher_rows(runs, store.cached_hash),
+        teacher=words.teacher_rows(runs, partial(cached_hash, store)),
         runs=[words.run_row(run) for run in reversed(runs[-_MOST_RUNS:])],
         next_steps=next_steps,
     )  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,6 @@ LOOK = f"{PIXELS}look 1"
 """Colours and edges of the picture itself, see ``sampling.features_of``; for images that no encoder has seen."""
 
 Vectors = npt.NDArray[np.float32]
-
-_VALUES_PER_QUERY = 500
 
 
 class Encoder(NamedTuple):
@@ -55,7 +53,7 @@ def image_vectors(store: Store, encoder: Encoder, images: Sequence[str]) -> Vect
         "SELECT sha256, data FROM features INDEXED BY features_by_image "
         "WHERE sha256 IN ({}) AND annotation_id IS NULL AND model = ? AND dim = ?"
     )
-    found = list(rows_of(store, sql, images, *encoder))
+    found = list(store.rows_of(sql, images, *encoder))
     if found:
         read = np.frombuffer(b"".join(data for _, data in found), dtype="<f2").reshape(len(found), encoder.dim)
         vectors[[row_of[sha256] for sha256, _ in found]] = np.nan_to_num(read.astype(np.float32), posinf=0, neginf=0)
@@ -68,7 +66,7 @@ def box_vectors(store: Store, encoder: Encoder, images: Sequence[str]) -> tuple[
         "SELECT annotation_id, data FROM features INDEXED BY features_by_image "
         "WHERE sha256 IN ({}) AND annotation_id IS NOT NULL AND model = ? AND dim = ?"
     )
-    found = list(rows_of(store, sql, images, *encoder))
+    found = list(store.rows_of(sql, images, *encoder))
     read = np.frombuffer(b"".join(data for _, data in found), dtype="<f2").reshape(len(found), encoder.dim)
     return [name for name, _ in found], np.nan_to_num(read.astype(np.float32), posinf=0, neginf=0)
 
@@ -86,17 +84,3 @@ def _commonest(store: Store, of: str) -> Encoder | None:
         LOOK,
     )
     return next((Encoder(*row) for row in rows), None)
-
-
-def rows_of(store: Store, sql: str, images: Sequence[str], *values: object) -> Iterator[Any]:
-    """Yield the rows of a question about images, so many at a time as a query can hold.
-
-    Args:
-        store: labels.db.
-        sql: with {} where the placeholders of the images go, which come before all others.
-        images: sha256 each.
-        values: of the other placeholders.
-    """
-    for start in range(0, len(images), _VALUES_PER_QUERY):
-        some = images[start : start + _VALUES_PER_QUERY]
-        yield from store.rows(sql.format(", ".join("?" * len(some))), *some, *values)

@@ -110,7 +110,7 @@ def test_labels_are_exactly_what_was_drawn(tmp_path: Path, store: Store) -> None
             assert (made.source, made.model, made.prompt) == ("teacher", "drawn/1", f"{colour} box")
             assert made.score == pytest.approx(0.9)
             assert made.mask_score == pytest.approx(0.8)
-        assert [feature.annotation_id for feature in store.features_of(image.sha256 or "")] == [None]
+        assert store.rows("SELECT annotation_id FROM features WHERE sha256 = ?", image.sha256) == [(None,)]
 
 
 def test_each_image_is_decoded_once_and_each_batch_is_one_detector_call(tmp_path: Path, store: Store) -> None:

@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 
 from labeling.core.errors import InputError, LabelstillError, StateError
+from labeling.core.file_hashes import cached_hash
 from labeling.core.ontology import parse_classes
 from labeling.core.records import Annotation, ImageState, Provenance
 from labeling.core.store import Feature, FileRow, FileStamp, ImageOutcome, Store
 from labeling.core.store_schema import MIGRATIONS, migrate
+from labeling.vectors import Encoder, box_vectors, image_vectors
 from tests.outcomes import RLE, digest, human, machine, outcome, refused
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,15 +126,13 @@ def test_labelling_again_replaces_labels_features_and_drops(store: Store) -> Non
     first = replace(outcome("a", machine("a")), features=(feature, whole), drops=Counter({("nms", "box"): 2}))
     store.commit_batch([first], 1)
     assert store.drop_counts() == {("nms", "box"): 2}
-    found = store.features_of(digest("a"))
-    assert [(item.annotation_id, item.model, item.vector.tolist()) for item in found] == [
-        (None, "enc", [1, 1, 1, 1]),
-        (machine("a").id, "enc", [0, 1, 2]),
-    ]
+    assert image_vectors(store, Encoder("enc", 4), [digest("a")]).tolist() == [[1, 1, 1, 1]]
+    names, vectors = box_vectors(store, Encoder("enc", 3), [digest("a")])
+    assert (names, vectors.tolist()) == ([machine("a").id], [[0, 1, 2]])
     store.commit_batch([outcome("a", machine("a", 1), key="k2")], 1)
     assert [label.id for label in store.annotations_of(digest("a"))] == [machine("a", 1).id]
     assert store.done_keys() == {digest("a"): "k2"}
-    assert (store.drop_counts(), store.features_of(digest("a"))) == (Counter(), [])
+    assert (store.drop_counts(), store.rows("SELECT * FROM features")) == (Counter(), [])
 
 
 def test_committing_the_same_batch_twice_changes_nothing(store: Store) -> None:
@@ -300,15 +300,15 @@ def test_small_facts_are_remembered(store: Store) -> None:
 def test_a_file_is_hashed_again_only_when_it_changed(store: Store, tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"one")
-    assert store.cached_hash(weights) == digest("one")
+    assert cached_hash(store, weights) == digest("one")
     stamp = weights.stat()
     weights.write_bytes(b"two")
     os.utime(weights, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert store.cached_hash(weights) == digest("one")
+    assert cached_hash(store, weights) == digest("one")
     os.utime(weights, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
-    assert store.cached_hash(weights) == digest("two")
+    assert cached_hash(store, weights) == digest("two")
     with pytest.raises(InputError, match="cannot be read"):
-        store.cached_hash(tmp_path / "none")
+        cached_hash(store, tmp_path / "none")
 
 
 def test_everything_is_there_after_reopening(store: Store) -> None:

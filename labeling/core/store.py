@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from .errors import InputError, StateError
+from .errors import StateError
 from .records import REVIEWED_STATES, Annotation, ImageRecord, ImageState
 from .store_connection import connect, transaction, translated
 from .store_rows import (
@@ -118,23 +117,6 @@ class Store:
     def class_names(self) -> tuple[str, ...]:
         """Return the classes in order."""
         return tuple(name for (name,) in self.rows("SELECT name FROM classes ORDER BY position"))
-
-    def cached_hash(self, path: Path) -> str:
-        """Return the sha256 hex of a file, read only when its size or time of change is new. Raises InputError."""
-        key = os.fsencode(path.absolute())
-        try:
-            with path.open("rb") as file:
-                stat = os.fstat(file.fileno())
-                stamp = (stat.st_size, stat.st_mtime_ns)
-                known = self.rows("SELECT size, mtime_ns, sha256 FROM hashes WHERE path_bytes = ?", key)
-                if known and known[0][:2] == stamp:
-                    return str(known[0][2])
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", (key, *stamp, digest))
-        return digest
 
     # Writing
 
@@ -326,40 +308,21 @@ class Store:
     def annotations_of_images(self, sha256s: Sequence[str], labels: Labels = "best") -> dict[str, list[Annotation]]:
         """Return the labels of several images, see ``annotations_of``; each has an entry."""
         found: dict[str, list[Annotation]] = {sha256: [] for sha256 in sha256s}
-        for start in range(0, len(sha256s), _IMAGES_PER_QUERY):
-            some = sha256s[start : start + _IMAGES_PER_QUERY]
-            rows = self.rows(
-                f"SELECT {_OF_ANNOTATION} FROM annotations a INDEXED BY annotations_by_image "
-                "JOIN images i ON i.sha256 = a.sha256 "
-                f"WHERE a.sha256 IN ({', '.join('?' * len(some))}) AND {_SPOKEN[labels]} ORDER BY a.rowid",
-                *some,
-            )
-            for row in rows:
-                annotation = annotation_from_row(row)
-                found[annotation.sha256].append(annotation)
+        sql = (
+            f"SELECT {_OF_ANNOTATION} FROM annotations a INDEXED BY annotations_by_image "
+            f"JOIN images i ON i.sha256 = a.sha256 WHERE a.sha256 IN ({{}}) AND {_SPOKEN[labels]} ORDER BY a.rowid"
+        )
+        for row in self.rows_of(sql, sha256s):
+            annotation = annotation_from_row(row)
+            found[annotation.sha256].append(annotation)
         return found
 
     def names_of(self, sha256s: Sequence[str]) -> dict[str, str]:
         """Return the first path of each image as shown to people, or its sha256 where no file holds it."""
-        found = {sha256: sha256 for sha256 in sha256s}
-        for start in range(0, len(sha256s), _IMAGES_PER_QUERY):
-            some = sha256s[start : start + _IMAGES_PER_QUERY]
-            sql = f"SELECT sha256, min(path) FROM files WHERE sha256 IN ({', '.join('?' * len(some))}) GROUP BY sha256"
-            found |= dict(self.rows(sql, *some))
-        return found
+        sql = "SELECT sha256, min(path) FROM files WHERE sha256 IN ({}) GROUP BY sha256"
+        return {sha256: sha256 for sha256 in sha256s} | dict(self.rows_of(sql, sha256s))
 
-    def features_of(self, sha256: str) -> list[Feature]:
-        """Return the features of one image and of its boxes, the image first."""
-        import numpy as np
-
-        rows = self.rows(
-            "SELECT annotation_id, model, data FROM features WHERE sha256 = ? "
-            "ORDER BY annotation_id IS NOT NULL, rowid",
-            sha256,
-        )
-        return [Feature(name, model, np.frombuffer(data, dtype="<f2")) for name, model, data in rows]
-
-    # For the rooms of core that have tables of their own
+    # For those who have tables or questions of their own
 
     def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """Commit everything in the block, or nothing of it."""
@@ -369,6 +332,18 @@ class Store:
         """Return what a query finds."""
         with translated(self.path):
             return self._db.execute(sql, values).fetchall()
+
+    def rows_of(self, sql: str, sha256s: Sequence[str], *values: object) -> Iterator[Any]:
+        """Yield what a query about images finds, so many images at a time as a query can hold.
+
+        Args:
+            sql: with {} where the placeholders of the images go, which come before all others.
+            sha256s: the images.
+            values: of the other placeholders.
+        """
+        for start in range(0, len(sha256s), _IMAGES_PER_QUERY):
+            some = sha256s[start : start + _IMAGES_PER_QUERY]
+            yield from self.rows(sql.format(", ".join("?" * len(some))), *some, *values)
 
 
 def _now() -> str:
