@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,21 +14,18 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from . import report_words as words
-from .core.errors import InputError, MissingExtraError
+from .core.errors import MissingExtraError
 from .core.file_hashes import cached_hash
 from .core.ontology import Ontology
 from .core.records import Annotation, ImageRecord
 from .core.store import Store
 from .core.store_studio import StudioLedger
 from .findings import Findings, collect
-from .images import LoadedImage
 from .pictures import FRAME_WH, Shown, picture, window_around
+from .stored_photos import Load, StoredPhotos
 
 SHEET_SIZE = 60
 UNSURE_SIZE = 24
-
-Load = Callable[[Path], LoadedImage]
-"""Decodes one file; raises InputError where it is no usable image."""
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 _MOST_ROWS = 200
@@ -70,9 +67,8 @@ def render(
     found = collect(labelled, ontology.names, SHEET_SIZE, UNSURE_SIZE)
     counts = store.counts()
     ids = {name: i for i, name in enumerate(ontology.names)}
-    vanished: dict[str, str] = {}
-    sheet = list(_sheet(store, found, ids, load, vanished))
-    unsure = list(_unsure(store, found, ids, load, vanished))
+    photos = StoredPhotos(store, load)
+    sheet, unsure = list(_sheet(store, found, ids, photos)), list(_unsure(found, ids, photos))
     drops, runs = store.drop_counts(), store.runs()
     notes, next_steps = words.notes(found, counts), words.next_steps(project, found, runs)
     audited = None
@@ -80,7 +76,7 @@ def render(
         from .audit_report import audit_section
 
         try:
-            audited = audit_section(store, ontology, lambda sha256, name: _load(store, sha256, name, load, vanished))
+            audited = audit_section(store, ontology, photos.photo)
         except MissingExtraError as error:
             notes.append({"text": f"What people changed is not measured: {error}", "look": True})
     if preview is not None:
@@ -101,7 +97,7 @@ def render(
         audit=audited,
         quarantined=counts["quarantined"][:_MOST_ROWS],
         quarantined_count=len(counts["quarantined"]),
-        vanished=[{"path": path, "reason": reason} for path, reason in sorted(vanished.items())],
+        vanished=[{"path": path, "reason": reason} for path, reason in sorted(photos.vanished.items())],
         dropped=words.drop_rows(drops),
         dropped_count=drops.total(),
         copies=found.copies,
@@ -123,11 +119,9 @@ def _environment() -> Environment:
     return environment
 
 
-def _sheet(
-    store: Store, found: Findings, ids: Mapping[str, int], load: Load, vanished: dict[str, str]
-) -> Iterator[Shown]:
+def _sheet(store: Store, found: Findings, ids: Mapping[str, int], photos: StoredPhotos) -> Iterator[Shown]:
     for image in found.sample:
-        loaded = _load(store, image.sha256 or "", image.paths[0], load, vanished)
+        loaded = photos.photo(image.sha256 or "", image.paths[0])
         if loaded is not None:
             objects = store.annotations_of(loaded.sha256, "best")
             said = words.counted(len(objects), "object")
@@ -137,33 +131,15 @@ def _sheet(
             yield Shown(picture(loaded.pixels, objects, ids), name, said, f"{name}: {said}")
 
 
-def _unsure(
-    store: Store, found: Findings, ids: Mapping[str, int], load: Load, vanished: dict[str, str]
-) -> Iterator[Shown]:
+def _unsure(found: Findings, ids: Mapping[str, int], photos: StoredPhotos) -> Iterator[Shown]:
     for image, annotation in found.unsure:
-        loaded = _load(store, image.sha256 or "", image.paths[0], load, vanished)
+        loaded = photos.photo(image.sha256 or "", image.paths[0])
         if loaded is not None:
             height, width = loaded.pixels.shape[:2]
             window = window_around(annotation.box_xyxy, (width, height))
             said = f"{annotation.class_name}, score {annotation.provenance.score:.2f}"
             name = _base_name(image)
             yield Shown(picture(loaded.pixels, [annotation], ids, window), name, _prompt(annotation), f"{name}: {said}")
-
-
-def _load(store: Store, sha256: str, name: str, load: Load, vanished: dict[str, str]) -> LoadedImage | None:
-    """Decode the first file that still holds the image; where none does, that is noted under its name."""
-    said = ""
-    for path in store.files_of(sha256):
-        try:
-            loaded = load(path)
-        except InputError as error:
-            said = said or str(error)
-            continue
-        if loaded.sha256 == sha256:
-            return loaded
-        said = said or "changed: the file holds another image now"
-    vanished[name] = said
-    return None
 
 
 def _prompt(annotation: Annotation) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,9 @@ from ..core.config import write_atomically
 from ..core.errors import InputError
 from ..findings import Findings
 from ..image_files import display
-from ..images import load
 from ..project import Project
 from ..report import render
+from ..stored_photos import loader
 
 
 def run(
@@ -43,11 +42,9 @@ def run(
 def write_report(opened: Project, target: Path) -> tuple[str, Findings]:
     """Write the report of a project to a file; return its text and what it says."""
     _check_target(target)
-    gate = opened.config.images
-    read = partial(load, max_pixels=gate.max_pixels, background=gate.background, accept_truncated=gate.accept_truncated)
     with opened.open_store() as store:
         store.check_classes(opened.ontology)
-        text, found = render(store, opened.ontology, opened.root, read)
+        text, found = render(store, opened.ontology, opened.root, loader(opened.config.images))
     save_report(text, target)
     return text, found
 
