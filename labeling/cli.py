@@ -31,6 +31,11 @@ VERBS: dict[str, tuple[str, str]] = {
         "labeling.commands.audit:run",
         "How right the teacher was, and how people worked, from their corrections.",
     ),
+    "curate": (
+        "distill.commands.curate:run",
+        "Find label errors, repeats and gaps in FiftyOne or a report; tags become decisions.",
+    ),
+    "next": ("distill.commands.next:run", "Which images to label next: in doubt, and unlike what is labelled."),
     "agreement": ("labeling.commands.agreement:run", "How far people agree who labelled the same photos."),
     "convert": ("labeling.commands.convert:run", "Labels to and from COCO, YOLO, VOC, Label Studio and autodistill."),
     "assist": ("labeling.commands.assist:run", "Serve the teacher to Label Studio, for labels on demand."),

@@ -26,7 +26,8 @@ LIBRARIES: Mapping[str, str] = {
     "numpy": "", "opencv-python-headless": "", "pillow": "", "pycocotools": "", "pydantic": "",
     "transformers": "teacher", "supervision": "teacher", "ultralytics": "student", "faster-coco-eval": "student",
     "httpx": "studio", "label-studio-sdk": "studio", "scikit-learn": "studio", "scipy": "studio",
-    "krippendorff": "studio", "fiftyone": "curate", "onnx": "edge", "onnxruntime": "edge", "onnxslim": "edge",
+    "krippendorff": "studio", "fiftyone": "curate", "cleanlab": "curate", "matplotlib": "curate",
+    "onnx": "edge", "onnxruntime": "edge", "onnxslim": "edge",
 }  # fmt: skip
 
 #: Backend -> hub id of the models that label where no others are named.

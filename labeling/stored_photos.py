@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from .core.config import ImagesConfig
 from .core.errors import InputError
@@ -16,7 +17,7 @@ Load = Callable[[Path], LoadedImage]
 
 
 class StoredPhotos:
-    """Decodes photos one by one; the sources are only read.
+    """Decodes photos; the sources are only read. Threads may share it.
 
     Args:
         store: labels.db.
@@ -30,11 +31,14 @@ class StoredPhotos:
         self.vanished: dict[str, str] = {}
         self._store = store
         self._load = load
+        self._asking = Lock()  # a store is not asked by two threads at once
 
-    def photo(self, sha256: str, name: str) -> LoadedImage | None:
+    def photo(self, sha256: str, name: str | None = None) -> LoadedImage | None:
         """Return the photo; where no file holds it any more, None, and why is noted under its name."""
         said = ""
-        for path in self._store.files_of(sha256):
+        with self._asking:
+            paths = self._store.files_of(sha256)
+        for path in paths:
             try:
                 loaded = self._load(path)
             except InputError as error:
@@ -43,6 +47,9 @@ class StoredPhotos:
             if loaded.sha256 == sha256:
                 return loaded
             said = said or "changed: the file holds another image now"
+        if name is None:
+            with self._asking:
+                name = self._store.names_of([sha256])[sha256]
         self.vanished[name] = said
         return None
 

@@ -66,3 +66,11 @@ def studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioSe
 
     with session_server(tmp_path_factory) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def fiftyone_home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The module ``fiftyone`` with a real mongod that all tests of the session share."""
+    from tests.fiftyone_home import configured
+
+    return configured(tmp_path_factory.mktemp("fiftyone"))

@@ -151,4 +151,4 @@ def test_the_mongod_of_fiftyone_is_found_in_its_package(tmp_path: Path, monkeypa
     assert servers()["mongod"].state == "WARN"
     program = package / "db" / "bin" / "mongod"
     program.touch(0o755)
-    assert servers()["mongod"] == Check("mongod", "OK", f"{program}, started by FiftyOne when it needs it")
+    assert servers()["mongod"] == Check("mongod", "OK", f"{program}, started by labelstill curate")

@@ -14,7 +14,9 @@ from labeling.core.errors import InputError
 from labeling.core.ontology import Ontology, OntologyClass
 from labeling.core.records import Annotation
 from labeling.core.store import Feature, ImageOutcome, Store
-from labeling.queue import doubt, lot, order
+from labeling.core.store_decisions import Decided, DecisionLedger
+from labeling.queue import doubt, lot, order, set_aside
+from labeling.vectors import LOOK
 from tests.made_stores import dropped, ontology
 from tests.outcomes import digest, machine, outcome
 
@@ -71,11 +73,11 @@ def test_the_thresholds_are_those_of_the_last_run(store: Store) -> None:
     assert doubt(store, images)[images[0]] == pytest.approx(1.0)
 
 
-def test_many_middling_boxes_are_more_doubtful_than_one(store: Store) -> None:
+def test_every_middling_box_adds_its_doubt(store: Store) -> None:
     images = write(store, scored("one", 0.6), scored("many", *[0.6] * 8))
     found = doubt(store, images)
     assert found[digest("one")] == pytest.approx(0.4**2)
-    assert found[digest("many")] == pytest.approx(1 - (1 - 0.4**2) ** 8)
+    assert found[digest("many")] == pytest.approx(8 * 0.4**2)
 
 
 def test_boxes_that_just_missed_the_threshold_add_doubt(store: Store) -> None:
@@ -83,6 +85,22 @@ def test_boxes_that_just_missed_the_threshold_add_doubt(store: Store) -> None:
     images = write(store, plain, missed)
     found = doubt(store, images)
     assert found[digest("missed")] > found[digest("plain")]
+
+
+def test_doubt_tells_crowded_images_apart(store: Store) -> None:
+    images = write(store, scored("fairly sure", *[0.6] * 30), scored("doubtful", *[0.3] * 30), threshold=0.25)
+    found = doubt(store, images)
+    assert found[digest("doubtful")] > 2 * found[digest("fairly sure")]
+
+
+@pytest.mark.parametrize("boxes", [1, 30])
+def test_doubt_outweighs_a_small_difference_in_distance_in_crowded_sets_too(store: Store, boxes: int) -> None:
+    random = np.random.default_rng(4)
+    sure = [seen(scored(f"sure {n}", *[0.6] * boxes), random.standard_normal(64).tolist()) for n in range(40)]
+    doubtful = seen(scored("doubtful", *[0.3] * boxes), random.standard_normal(64).tolist())
+    images = write(store, *sure, doubtful, threshold=0.25)
+    store.set_reviewed(images.pop(0), [], "reviewed-empty")
+    assert names(store, images)[0] == digest("doubtful")
 
 
 def test_near_duplicates_are_spread_over_the_queue(store: Store) -> None:
@@ -110,6 +128,53 @@ def test_doubt_and_distance_are_weighed_against_each_other(store: Store) -> None
     first, second, _ = names(store, images)
     assert first == digest("doubtful")
     assert second == digest("unlike and fairly sure")
+
+
+def test_among_looks_alone_the_dark_image_is_unlike_the_bright_ones(store: Store) -> None:
+    bright = [seen(scored(f"bright {n}", 0.5), [0.80 + 0.01 * n] * 80, LOOK) for n in range(8)]
+    images = write(store, *bright, seen(scored("dark", 0.5), [0.05] * 80, LOOK))
+    assert digest("dark") in names(store, images)[:2]
+
+
+def test_the_queue_says_how_doubtful_and_how_far_apart_an_image_is(store: Store) -> None:
+    images = write(
+        store,
+        seen(scored("first", 0.0, 0.0), [1.0, 0.0]),
+        seen(scored("its twin", 0.0), [1.0, 0.0]),
+        seen(scored("opposite", 0.5), [-1.0, 0.0]),
+        scored("unseen", 1.0),
+    )
+    queue = {entry.sha256: entry for entry in order(store, images, audit_share=0)}
+    assert {image: queue[digest(image)].doubt for image in ("first", "its twin", "opposite", "unseen")} == {
+        "first": 2.0, "its twin": 1.0, "opposite": 0.25, "unseen": 0.0,
+    }  # fmt: skip
+    assert queue[digest("first")].apart == 1.0
+    assert queue[digest("its twin")].apart == pytest.approx(0.0, abs=1e-3)
+    assert queue[digest("opposite")].apart == pytest.approx(1.0, abs=0.05)
+    assert queue[digest("unseen")].apart is None
+    assert {(entry.doubt, entry.apart) for entry in order(store, images, audit_share=1)} == {(None, None)}
+
+
+def test_a_reviewed_image_is_what_others_are_compared_with_and_one_without_features_is_not(store: Store) -> None:
+    made = [scored("reviewed blind", 0.5), seen(scored("new", 0.5), [1.0, 0.0]), seen(scored("other", 0.5), [0.0, 1.0])]
+    images = write(store, *made)
+    store.set_reviewed(digest("reviewed blind"), [], "reviewed-empty")
+    assert next(order(store, images[1:], audit_share=0)).apart == 1.0
+    store.set_reviewed(digest("new"), [], "reviewed-empty")
+    assert next(order(store, images[2:], audit_share=0)).apart != 1.0
+
+
+def test_only_what_was_decided_about_a_whole_image_sets_it_aside(store: Store) -> None:
+    images = write(store, *(scored(name, 0.5) for name in ("dropped", "twin", "label dropped", "to relabel")))
+    DecisionLedger(store).change(
+        [
+            Decided(images[0], "drop"),
+            Decided(images[1], "duplicate-of", images[2]),
+            Decided(images[2], "drop", annotation_id="one label"),
+            Decided(images[3], "relabel"),
+        ]
+    )
+    assert set_aside(store) == {images[0], images[1]}
 
 
 @pytest.mark.parametrize("broken", [[np.nan, 1.0], [np.inf, 1.0], [0.0, 0.0]])

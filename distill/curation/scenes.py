@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from labeling.core.records import Annotation, ImageState
+from labeling.core.records import REVIEWED_STATES, Annotation, ImageState
 from labeling.core.store import Store
 from labeling.core.store_decisions import DecisionLedger
 
@@ -52,7 +52,9 @@ def scenes(store: Store) -> Iterator[Scene]:
     for start in range(0, len(known), _AT_ONCE):
         some = known[start : start + _AT_ONCE]
         images = [sha256 for sha256, _, _ in some]
-        best, machine = store.annotations_of_images(images), store.annotations_of_images(images, "machine")
+        best = store.annotations_of_images(images)
+        reviewed = [sha256 for sha256, _, state in some if state in REVIEWED_STATES]
+        machine = best | store.annotations_of_images(reviewed, "machine")
         for sha256, path, state in some:
             labels = _labels(best[sha256])
             taught = {label.id for label in labels}
