@@ -9,7 +9,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from labeling.core.errors import InputError, ServerError
@@ -29,8 +29,8 @@ class App:
     url: str
     port: int
 
-    def wait(self, alive: Callable[[], None] = lambda: None) -> None:
-        """Return on Ctrl-C.
+    def wait(self, alive: Callable[[], None] = lambda: None) -> NoReturn:
+        """Wait until Ctrl-C, which is the caller's to catch, or until something is wrong.
 
         Args:
             alive: called once a second; raises what ends the wait.
@@ -38,12 +38,11 @@ class App:
         Raises:
             ServerError: the app has ended by itself.
         """
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                alive()
-                if not _listens(self.port):
-                    raise ServerError("the app of FiftyOne has ended by itself: run the same command again")
-                time.sleep(_LOOK_EVERY_S)
+        while True:
+            alive()
+            if not _listens(self.port):
+                raise ServerError("the app of FiftyOne has ended by itself: run the same command again")
+            time.sleep(_LOOK_EVERY_S)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,10 @@ class Encoder(NamedTuple):
 
 
 def image_encoder(store: Store) -> Encoder | None:
-    """Return the encoder that most images have a feature of, None where no image has any; looks only for want of it."""
+    """Return the encoder that most images have a feature of, None where no image has any; looks only for want of it.
+
+    A model that was named for curation goes before that of the teacher.
+    """
     return _commonest(store, "annotation_id IS NULL")
 
 
@@ -80,7 +83,7 @@ def unit(vectors: Vectors) -> Vectors:
 def _commonest(store: Store, of: str) -> Encoder | None:
     rows = store.rows(
         f"SELECT model, dim FROM features WHERE {of} "
-        "GROUP BY model, dim ORDER BY model = ?, count(*) DESC, model, dim LIMIT 1",
+        f"GROUP BY model, dim ORDER BY model = ?, model NOT LIKE '{PIXELS}%', count(*) DESC, model, dim LIMIT 1",
         LOOK,
     )
     return next((Encoder(*row) for row in rows), None)

@@ -9,9 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from distill.curate import build
+from distill.curation import datasets
 from distill.curation.doubts import Suspect
 from labeling.core.records import Annotation
 from labeling.core.store import Store
+from labeling.core.store_decisions import DecisionLedger
 from labeling.project import Project
 from tests.made_stores import Thing, human, ontology, outcome, photo, write
 
@@ -76,3 +79,41 @@ def findings(suspects: Sequence[Suspect] = (), **changes: Any) -> Any:
         balance=SimpleNamespace(classes=[SimpleNamespace(name=name, verdict=one) for name, one in verdicts.items()]),
         coverage=SimpleNamespace(gaps=gaps),
     )
+
+
+def forget(room: Curated) -> None:
+    """Close labels.db and remove the datasets of the project."""
+    room.store.close()
+    for name in datasets.names(room.project):
+        datasets.delete(name)
+
+
+def opened(fo: Any, room: Curated, found: Any = None) -> Any:
+    """Return the dataset of the project, built anew or found."""
+    return fo.load_dataset(build(room.project, room.store, found or findings()).name, reload=True)
+
+
+def of(dataset: Any, room: Curated, name: str) -> Any:
+    """Return the sample of one photo."""
+    return dataset.one({"labelstill_id": room.sha256[name]})
+
+
+def tag(dataset: Any, room: Curated, name: str, *tags: str) -> None:
+    """Tag an image as a person does."""
+    one = of(dataset, room, name)
+    one.tags = [*one.tags, *tags]
+    one.save()
+
+
+def tag_label(dataset: Any, room: Curated, name: str, *tags: str, boxes: str = "labels", place: int = 0) -> None:
+    one = of(dataset, room, name)
+    one[boxes].detections[place].tags += list(tags)
+    one.save()
+
+
+def decided(room: Curated) -> set[tuple[str, str, str, str]]:
+    """Return every decision as name of the photo, id of the label, decision and note."""
+    name_of = {sha256: name for name, sha256 in room.sha256.items()}
+    return {
+        (name_of[one.sha256], one.annotation_id, one.decision, one.note) for one in DecisionLedger(room.store).all()
+    }

@@ -1,4 +1,4 @@
-"""`labelstill curate` from outside: what it prints and writes, two at once, and what it says where a part is missing."""
+"""`labelstill curate` from outside: what it prints and writes, two at once, and what happens if a part is missing."""
 
 from __future__ import annotations
 

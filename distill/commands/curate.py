@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +16,8 @@ import typer
 from labeling.commands.report import save_report
 from labeling.core.errors import InputError, StateError
 from labeling.image_files import display
-from labeling.images import LoadedImage
 from labeling.project import Project
 from labeling.stored_photos import StoredPhotos, loader
-from labeling.studio.pulled import shown_name
 from labeling.tables import printable
 
 from ..fiftyone_app import DEFAULT_PORT
@@ -86,8 +84,9 @@ def _app(project: Project, embeddings: str | None, port: int, *, browser: bool, 
         with open_app(fiftyone, built.name, port, browser=browser) as app:
             facts |= {"url": app.url, "dataset": built.name, "views": views, "left_out": built.left_out}
             said += words.of_dataset(built) + words.of_app(app.url, views, _typed(project))
-            print(json.dumps(facts) if as_json else "\n".join(map(printable, said)), flush=True)
-            app.wait(lambda: answers(fiftyone))
+            with suppress(KeyboardInterrupt):
+                print(json.dumps(facts) if as_json else "\n".join(map(printable, said)), flush=True)
+                app.wait(lambda: answers(fiftyone))
     tell(f"the app is closed; next: labelstill curate --apply --project {_typed(project)}")
 
 
@@ -99,7 +98,8 @@ def _report(project: Project, embeddings: str | None, *, as_json: bool) -> None:
     with _turn(project, tell), project.open_store() as store:
         found = _found(project, store, embeddings, tell, without=left_out)
         tell("writing the report")
-        text = render(found, store, project.config.name, project.ontology, _photos(project, store))
+        photos = StoredPhotos(store, loader(project.config.images))
+        text = render(found, store, project.config.name, project.ontology, photos.photo)
         said, facts = words.lines(found, store), words.facts(found, store)
     save_report(text, target)
     if as_json:
@@ -120,7 +120,8 @@ def _apply(project: Project, *, as_json: bool) -> None:
 
         with _turn(project, tell), project.open_store() as store:
             done = apply(project, store)
-    print(json.dumps(words.applied_facts(done)) if as_json else "\n".join(words.applied(done, _typed(project))))
+    said = map(printable, words.applied(done, _typed(project)))
+    print(json.dumps(words.applied_facts(done)) if as_json else "\n".join(said))
 
 
 def _found(
@@ -140,13 +141,8 @@ def _found(
         from ..curation.embedding import embed
 
         tell(f"looking at photos with {embeddings}")
-        embed(store, embeddings, _photos(project, store))
+        embed(store, embeddings, photos.photo)
     return collect(store, photos, mistaken=mistaken, without=without, shown=lambda what: tell(f"looking at {what}"))
-
-
-def _photos(project: Project, store: Store) -> Callable[[str], LoadedImage | None]:
-    photos = StoredPhotos(store, loader(project.config.images))
-    return lambda sha256: photos.photo(sha256, shown_name(store, sha256))
 
 
 @contextmanager

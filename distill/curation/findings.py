@@ -84,8 +84,8 @@ def collect(
     suspects = rank(scenes(store), doubts, accepted=_accepted(store))
     if not any(scene.claims for scene in scenes(store)):
         notes.append(
-            "nothing stands beside the labels: where people have reviewed what a teacher said, or a student has spoken, "
-            "missing objects are found by disagreement"
+            "nothing stands beside the labels: missing objects are found where people have reviewed what a teacher "
+            "said, or where a student has spoken"
         )
     shown("duplicates")
     repeated = duplicates(store)

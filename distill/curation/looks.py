@@ -35,7 +35,7 @@ _BORROWED_IOU = 0.7
 
 _PRIOR_CLASS = 0.05
 _PRIOR_ODD = 0.03
-_FLOOR = 0.05
+_FLOOR = 0.08
 """Doubts below are not worth a row's attention."""
 
 

@@ -11,8 +11,8 @@ from .doubts import KINDS, Doubt, Kind, Suspect
 from .scenes import Scene
 
 _FACTORS: dict[tuple[str, Kind], float] = {
-    ("teacher", "missing"): 2.0,
-    ("student", "missing"): 2.0,
+    ("teacher", "missing"): 3.0,
+    ("student", "missing"): 3.0,
     ("teacher", "spurious"): 1.6,
     ("student", "spurious"): 1.6,
     ("teacher", "wrong class"): 0.6,
@@ -79,7 +79,8 @@ def _row(sha256: str, doubts: Sequence[Doubt], label: Annotation | None, confirm
     """Return the row of one label, or of one object that may be missing."""
     if not doubts:
         return Suspect(sha256, "spurious", label, None, 0.0, (), ())
-    chances = sorted(((_chance(doubt, confirmed), doubt) for doubt in doubts), key=lambda pair: -pair[0])
+    weighed = ((_chance(doubt, confirmed), doubt) for doubt in doubts)
+    chances = sorted(weighed, key=lambda pair: (-pair[0], pair[1].signal, pair[1].reason))
     kinds: dict[Kind, float] = {}
     for chance, doubt in chances:
         kinds[doubt.kind] = 1 - (1 - kinds.get(doubt.kind, 0.0)) * (1 - chance)

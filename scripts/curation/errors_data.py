@@ -90,7 +90,7 @@ def planted_project(
         shutil.copy(photos.project / "labels.db", path)
     with Store.open(path, create=claims is not None) as store:
         if claims is not None:
-            store.write_classes(Ontology(classes=[OntologyClass(name=name) for name in photos.names]))
+            store.write_classes(Ontology(tuple(OntologyClass(name, (name,)) for name in photos.names)))
             run = store.start_run("label", {})
             store.commit_batch([_outcome(photos, sha256, some) for sha256, some in claims.items()], run)
         for sha256, some in labels.items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,20 @@ from errors_curves import Row
 
 from distill.curation.scenes import Scene
 from labeling.core.records import Annotation
+from labeling.project import Project
 
 _FIELD = "mistakenness"
 _SPURIOUS, _MISSING = "possible_spurious", "possible_missing"
 
 
-def connect(database: Path) -> None:
-    """Import FiftyOne with a database of its own in a folder."""
-    database.mkdir(parents=True, exist_ok=True)
-    os.environ.update(
-        FIFTYONE_DATABASE_DIR=str(database),
-        FIFTYONE_DATABASE_VALIDATION="false",
-        FIFTYONE_DO_NOT_TRACK="true",
-        FIFTYONE_SHOW_PROGRESS_BARS="false",
-        FIFTYONE_LOGGING_LEVEL="ERROR",
-    )
-    import fiftyone  # noqa: F401
+@contextlib.contextmanager
+def database(work: Path) -> Iterator[None]:
+    """Connect FiftyOne to a database of this measurement's own, below a folder."""
+    from distill.fiftyone_server import database as connected
+
+    root = work / "fiftyone"
+    with connected(Project.open(root) if Project.exists(root) else Project.create(root)):
+        yield
 
 
 def mistakenness_alone(scenes: Iterable[Scene], name: str, seed: int) -> list[Row]:
@@ -55,8 +53,8 @@ def mistakenness_alone(scenes: Iterable[Scene], name: str, seed: int) -> list[Ro
         samples.append(fo.Sample(filepath=f"/{scene.sha256}.jpg", **fields))
     dataset = fo.Dataset(name, overwrite=True)
     try:
-        dataset.add_samples(samples)
-        fob.compute_mistakenness(dataset, "claims", label_field="labels")
+        dataset.add_samples(samples, progress=False)
+        fob.compute_mistakenness(dataset, "claims", label_field="labels", progress=False)
         scored: list[tuple[float, Row]] = []
         for sample in dataset.iter_samples():
             scored += [(_score(one), Row(known[one["annotation_id"]], None)) for one in sample["labels"].detections]

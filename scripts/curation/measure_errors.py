@@ -15,11 +15,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from errors_curves import ALL, Found, Row, at_random, mean, oracle, ranked
 from errors_data import SETS, WEIGHTS, Photos, photos, planted_project
+from errors_fiftyone import database, mistakenness_alone
 from errors_folds import Training, out_of_sample
 from errors_signals import doubts_of, suspects
 from plant_errors import plant
@@ -66,9 +68,6 @@ def _planting(people: Photos, seed: int, options: argparse.Namespace) -> dict[st
         everything = [doubt for some in said.values() for doubt in some]
         lists = {OURS: suspects(store, everything)}
         if not options.without_fiftyone:
-            from errors_fiftyone import connect, mistakenness_alone
-
-            connect(options.work / "fiftyone")
             lists[WITH] = suspects(store, [*everything, *mistaken(scenes(store))])
             lists[ALONE] = mistakenness_alone(scenes(store), f"{people.name}-{seed}", seed)
         if options.parts:
@@ -151,7 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     options.work, options.shared = options.work.resolve(), options.shared.resolve()
-    results = measure(options)
+    with database(options.work) if not options.without_fiftyone else nullcontext():
+        results = measure(options)
     if options.figure:
         from errors_figure import draw
 
