@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import socket
+import subprocess
+import sys
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote
 
 from labeling.core.errors import InputError, ServerError
+from labeling.image_files import display
+
+from .mongod_keeper import end, end_with_parent
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 5151
 
 _PORTS_TRIED = 100
 _STARTS = 3
+_STARTS_WITHIN_S = 120.0
+_POLL_S = 0.2
 _LOOK_EVERY_S = 1.0
 
 
@@ -59,28 +66,55 @@ def open_app(fiftyone: Any, dataset_name: str, port: int = DEFAULT_PORT, *, brow
         ServerError: it does not start.
         InputError: no port is free.
     """
-    service, found = _started(fiftyone, port)
+    server, found, log = _started(fiftyone, port, Path(fiftyone.config.database_dir).parent)
     try:
         app = App(f"http://{ADDRESS}:{found}/datasets/{quote(dataset_name)}", found)
         if browser:
             webbrowser.open(app.url)
         yield app
     finally:
-        service.stop()
+        end(server)
+        log.unlink(missing_ok=True)
 
 
-def _started(fiftyone: Any, port: int) -> tuple[Any, int]:
-    """Start the server of the app; its session would add a thread that prints to the terminal, and nothing we need."""
-    services = importlib.import_module("fiftyone.core.service")
+def _started(fiftyone: Any, port: int, folder: Path) -> tuple[subprocess.Popen[bytes], int, Path]:
+    """Start the server of the app as FiftyOne does, but with its words in a file and without a session in this process.
+
+    Another program may take the port between the look and the start; then the next one is tried.
+    """
+    log = folder / "app.log"
     for _ in range(_STARTS):
         port = free_port(port)
-        # Another program may take the port between the look and the start; then the next one is tried.
-        with contextlib.suppress(services.ServiceListenTimeout):
-            service = services.ServerService(port, address=ADDRESS, do_not_track=True)
-            if service.child is not None:  # else it has found another app there, which shows another database
-                return service, port
+        log = folder / f"app-{port}.log"
+        with log.open("wb") as said:
+            server = subprocess.Popen(
+                [sys.executable, "main.py", "--port", str(port), "--address", ADDRESS],
+                cwd=fiftyone.constants.SERVER_DIR, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                start_new_session=True, preexec_fn=end_with_parent,
+            )  # fmt: skip
+        try:
+            if _comes_up(server, port):
+                return server, port, log
+        except BaseException:
+            end(server)
+            raise
+        end(server)
         port += 1
-    raise ServerError(f"the app of FiftyOne did not start in {_STARTS} tries; LABELSTILL_DEBUG=1 shows more")
+    raise ServerError(f"the app of FiftyOne did not start in {_STARTS} tries: see {display(log)}")
+
+
+def _comes_up(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until this very process takes connections at the port; another app there would show another database."""
+    import psutil
+
+    until = time.monotonic() + _STARTS_WITHIN_S
+    while server.poll() is None and time.monotonic() < until:
+        with contextlib.suppress(psutil.Error):
+            open_here = psutil.Process(server.pid).net_connections(kind="tcp")
+            if any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in open_here):
+                return True
+        time.sleep(_POLL_S)
+    return False
 
 
 def free_port(first: int) -> int:

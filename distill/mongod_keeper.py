@@ -19,6 +19,13 @@ from pathlib import Path
 _LOOK_EVERY_S = 0.3
 _END_WITHIN_S = 30.0
 _PR_SET_PDEATHSIG = 1
+_SYSTEM = ctypes.CDLL(None)  # loaded here: between fork and exec as little as possible may happen
+
+
+def end_with_parent() -> None:
+    """Have the system end this process with the one that started it, however that ends; to be run before exec."""
+    if sys.platform == "linux":
+        _SYSTEM.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def keep(users: Path, log: Path, command: Sequence[str]) -> int:
@@ -31,28 +38,24 @@ def keep(users: Path, log: Path, command: Sequence[str]) -> int:
     """
     with users.open("rb") as held, log.open("wb") as said:
         mongod = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, preexec_fn=end_with_parent
         )
         while mongod.poll() is None:
             time.sleep(_LOOK_EVERY_S)
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _end(mongod)
+                end(mongod)
         return mongod.returncode
 
 
-def _end(mongod: subprocess.Popen[bytes]) -> None:
-    mongod.terminate()
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end, make it end after 30 s, and wait until it has."""
+    process.terminate()
     try:
-        mongod.wait(_END_WITHIN_S)
+        process.wait(_END_WITHIN_S)
     except subprocess.TimeoutExpired:
-        mongod.kill()
-        mongod.wait()
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-
-from jinja2 import Environment, StrictUndefined
 
 from . import report_words as words
 from .core.errors import MissingExtraError
@@ -21,6 +17,7 @@ from .core.records import Annotation, ImageRecord
 from .core.store import Store
 from .core.store_studio import StudioLedger
 from .findings import Findings, collect
+from .html import page
 from .pictures import FRAME_WH, Shown, picture, window_around
 from .stored_photos import Load, StoredPhotos
 
@@ -82,7 +79,8 @@ def render(
     if preview is not None:
         notes.insert(0, words.preview_note(found, preview.photos))
         next_steps = words.steps_after_preview(preview.label, preview.again)
-    text = _environment().from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    text = page(
+        _TEMPLATE,
         project=project.resolve().name,
         made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
         version=metadata.version("labelstill"),
@@ -106,17 +104,7 @@ def render(
         runs=[words.run_row(run) for run in reversed(runs[-_MOST_RUNS:])],
         next_steps=next_steps,
     )  # fmt: skip
-    # The folder's own name may be no valid text.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8"), found
-
-
-def _environment() -> Environment:
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.filters["csp_hash"] = lambda css: (
-        "sha256-" + base64.b64encode(hashlib.sha256(str(css).encode()).digest()).decode("ascii")
-    )
-    return environment
+    return text, found
 
 
 def _sheet(store: Store, found: Findings, ids: Mapping[str, int], photos: StoredPhotos) -> Iterator[Shown]:

@@ -8,11 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import DictLoader
-
-from labeling import report
 from labeling.core.ontology import Ontology
 from labeling.core.store import Store
+from labeling.html import page
 from labeling.images import LoadedImage
 from labeling.pictures import FRAME_WH
 
@@ -48,11 +46,8 @@ def render(findings: Findings, store: Store, project_name: str, ontology: Ontolo
     """
     album = Album(store, {name: row for row, name in enumerate(ontology.names)}, photo)
     doubted = [one for one in findings.suspects if one.suspicion > 0]
-    environment = report._environment()
-    # The style sheet and the drawing of photos are those of the other report: all that stands before its first tag.
-    look = report._TEMPLATE.read_text(encoding="utf-8").partition("<!doctype html>")[0]
-    environment.loader = DictLoader({"look": look})
-    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return page(
+        _TEMPLATE,
         project=project_name,
         made_at=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
         version=metadata.version("labelstill"),
@@ -70,8 +65,6 @@ def render(findings: Findings, store: Store, project_name: str, ontology: Ontolo
         notes=[words.sentence(note) for note in findings.notes],
         vanished=sorted(album.vanished),
     )  # fmt: skip
-    # A folder's name may be no valid text.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _duplicates(findings: Findings, album: Album) -> Mapping[str, Any]:

@@ -11,8 +11,8 @@ from .doubts import KINDS, Doubt, Kind, Suspect
 from .scenes import Scene
 
 _FACTORS: dict[tuple[str, Kind], float] = {
-    ("teacher", "missing"): 3.0,
-    ("student", "missing"): 3.0,
+    ("teacher", "missing"): 2.0,
+    ("student", "missing"): 2.0,
     ("teacher", "spurious"): 1.6,
     ("student", "spurious"): 1.6,
     ("teacher", "wrong class"): 0.6,
