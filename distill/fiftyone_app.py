@@ -31,10 +31,11 @@ _LOOK_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """An app that runs; ``url`` opens the dataset."""
+    """An app that runs; ``url`` opens the dataset, ``server`` is the process that serves it."""
 
     url: str
     port: int
+    server: subprocess.Popen[bytes]
 
     def wait(self, alive: Callable[[], None] = lambda: None) -> NoReturn:
         """Wait until Ctrl-C, which is the caller's to catch, or until something is wrong.
@@ -47,7 +48,7 @@ class App:
         """
         while True:
             alive()
-            if not _listens(self.port):
+            if self.server.poll() is not None:
                 raise ServerError("the app of FiftyOne has ended by itself: run the same command again")
             time.sleep(_LOOK_EVERY_S)
 
@@ -68,7 +69,7 @@ def open_app(fiftyone: Any, dataset_name: str, port: int = DEFAULT_PORT, *, brow
     """
     server, found, log = _started(fiftyone, port, Path(fiftyone.config.database_dir).parent)
     try:
-        app = App(f"http://{ADDRESS}:{found}/datasets/{quote(dataset_name)}", found)
+        app = App(f"http://{ADDRESS}:{found}/datasets/{quote(dataset_name)}", found, server)
         if browser:
             webbrowser.open(app.url)
         yield app
@@ -105,7 +106,7 @@ def _started(fiftyone: Any, port: int, folder: Path) -> tuple[subprocess.Popen[b
 
 def _comes_up(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until this very process takes connections at the port; another app there would show another database."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     until = time.monotonic() + _STARTS_WITHIN_S
     while server.poll() is None and time.monotonic() < until:
@@ -124,11 +125,3 @@ def free_port(first: int) -> int:
         with contextlib.suppress(OSError), socket.create_server((ADDRESS, port)):
             return port
     raise InputError(f"no port from {first} on is free: name another with --port")
-
-
-def _listens(port: int) -> bool:
-    try:
-        with socket.create_connection((ADDRESS, port), timeout=5):
-            return True
-    except OSError:
-        return False

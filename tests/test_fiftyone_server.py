@@ -284,7 +284,6 @@ def test_a_server_of_ones_own_is_used_as_it_is_and_may_refuse_the_login(
 
 
 def test_the_app_takes_the_next_port_that_is_free_on_this_machine_only(project: Project) -> None:
-    import psutil
     import requests
 
     with database(project) as fo, socket.create_server(("127.0.0.1", 0)) as taken:
@@ -294,12 +293,7 @@ def test_the_app_takes_the_next_port_that_is_free_on_this_machine_only(project: 
             assert app.port > port
             assert app.url == f"http://127.0.0.1:{app.port}/datasets/mine"
             assert "<html" in requests.get(app.url, timeout=30).text
-            (server,) = [
-                child.pid
-                for child in psutil.Process().children(recursive=True)
-                if any(one.laddr.port == app.port for one in child.net_connections() if one.status == "LISTEN")
-            ]
-            assert listening(server) == {"127.0.0.1"}
+            assert listening(app.server.pid) == {"127.0.0.1"}
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.1", app.port), timeout=1)
     assert is_gone(project)

@@ -63,7 +63,7 @@ def content(store: Store, findings: Findings) -> str:
 def shown_scenes(store: Store, at_once: int) -> Iterator[list[Scene]]:
     """Yield all images but those that cannot be read, a few at a time; ``scenes`` leaves more out."""
     judged = set[str]()
-    for some in _in_lists(scenes(store), at_once):
+    for some in _in_lists(scenes(store, masks=True), at_once):
         judged.update(scene.sha256 for scene in some)
         yield some
     rows = store.rows(

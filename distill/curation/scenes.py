@@ -40,21 +40,25 @@ class Scene:
         return self.state in ("reviewed", "reviewed-empty")
 
 
-def scenes(store: Store) -> Iterator[Scene]:
+def scenes(store: Store, *, masks: bool = False) -> Iterator[Scene]:
     """Yield every image that has labels or was looked at for some, by sha256; few of them are in memory at once.
 
     Images that were skipped, quarantined, decided to be dropped, or never labelled are left out.
+
+    Args:
+        store: labels.db.
+        masks: with the masks of labels and claims, which few need and which take most of the time and memory.
     """
-    dropped = DecisionLedger(store).images("drop")
+    dropped = DecisionLedger(store).images("drop", whole=True)
     sizes = store.sizes()
     rows = store.rows("SELECT sha256, path, state FROM v_images WHERE sha256 IS NOT NULL ORDER BY sha256")
     known = [row for row in rows if row[2] in LABELLED_STATES and row[0] in sizes and row[0] not in dropped]
     for start in range(0, len(known), _AT_ONCE):
         some = known[start : start + _AT_ONCE]
         images = [sha256 for sha256, _, _ in some]
-        best = store.annotations_of_images(images)
+        best = store.annotations_of_images(images, masks=masks)
         reviewed = [sha256 for sha256, _, state in some if state in REVIEWED_STATES]
-        machine = best | store.annotations_of_images(reviewed, "machine")
+        machine = best | store.annotations_of_images(reviewed, "machine", masks=masks)
         for sha256, path, state in some:
             labels = _labels(best[sha256])
             taught = {label.id for label in labels}

@@ -44,7 +44,8 @@ _SPOKEN: dict[Labels, str] = {
     "machine": f"a.source IN {_MACHINE}",
     "human": f"i.state LIKE 'reviewed%' AND a.source IN {_HUMAN}",
 }
-_OF_ANNOTATION = ", ".join(f"a.{column}" for column in ANNOTATION_COLUMNS.split(", "))
+_WITH_MASKS = ", ".join(f"a.{column}" for column in ANNOTATION_COLUMNS.split(", "))
+_OF_ANNOTATION = {True: _WITH_MASKS, False: _WITH_MASKS.replace("a.rle", "NULL")}
 _IMAGES_PER_QUERY = 500
 _SHOWN_IN: dict[Labels | None, str] = {
     None: "1",
@@ -305,11 +306,13 @@ class Store:
         """
         return self.annotations_of_images([sha256], labels)[sha256]
 
-    def annotations_of_images(self, sha256s: Sequence[str], labels: Labels = "best") -> dict[str, list[Annotation]]:
-        """Return the labels of several images, see ``annotations_of``; each has an entry."""
+    def annotations_of_images(
+        self, sha256s: Sequence[str], labels: Labels = "best", *, masks: bool = True
+    ) -> dict[str, list[Annotation]]:
+        """Return the labels of several images, see ``annotations_of``, or all but their masks; each has an entry."""
         found: dict[str, list[Annotation]] = {sha256: [] for sha256 in sha256s}
         sql = (
-            f"SELECT {_OF_ANNOTATION} FROM annotations a INDEXED BY annotations_by_image "
+            f"SELECT {_OF_ANNOTATION[masks]} FROM annotations a INDEXED BY annotations_by_image "
             f"JOIN images i ON i.sha256 = a.sha256 WHERE a.sha256 IN ({{}}) AND {_SPOKEN[labels]} ORDER BY a.rowid"
         )
         for row in self.rows_of(sql, sha256s):

@@ -45,10 +45,16 @@ class DecisionLedger:
         sql = "SELECT sha256, decision, note, annotation_id FROM decisions ORDER BY sha256, annotation_id, decision"
         return [Decided(*row) for row in self._store.rows(sql)]
 
-    def images(self, decision: str) -> dict[str, str]:
-        """Return the images about which this was decided, as a whole or for one of their labels, with all notes."""
+    def images(self, decision: str, *, whole: bool = False) -> dict[str, str]:
+        """Return the images about which this was decided, with all notes.
+
+        Args:
+            decision: see ``Decided``.
+            whole: not where it was decided about one of their labels alone.
+        """
         found: dict[str, list[str]] = {}
-        sql = "SELECT sha256, note FROM decisions WHERE decision = ? ORDER BY rowid"
+        only = " AND annotation_id = ''" if whole else ""
+        sql = f"SELECT sha256, note FROM decisions WHERE decision = ?{only} ORDER BY rowid"
         for sha256, note in self._store.rows(sql, decision):
             found.setdefault(sha256, []).extend([note] if note else [])
         return {sha256: "; ".join(dict.fromkeys(notes)) for sha256, notes in found.items()}

@@ -40,14 +40,14 @@ class Photos:
     project: Path
 
 
-def photos(name: str, shared: Path, work: Path, score: float | None = None) -> Photos:
+def photos(name: str, shared: Path, work: Path, score: float) -> Photos:
     """Return a set; its project is made through the command line when it is not there yet.
 
     Args:
         name: one of SETS.
         shared: folder with ``data`` and ``weights``.
         work: folder that outlives this run.
-        score: lowest score of the teacher's claims; None for the detector's default. None are made for bccd.
+        score: lowest score of the teacher's claims on coco-photos; bccd gets none here.
     """
     project, source = work / name / f"people-{score}", shared / "data" / name
     if not (project / "made").exists():
@@ -105,13 +105,13 @@ def _outcome(photos: Photos, sha256: str, claims: Sequence[Annotation]) -> Image
     return ImageOutcome((stamp,), sha256, width, height, annotations=tuple(claims), done_key="out of sample")
 
 
-def _labelled_by_a_teacher(source: Path, weights: Path, project: Path, score: float | None) -> None:
+def _labelled_by_a_teacher(source: Path, weights: Path, project: Path, score: float) -> None:
     document = json.loads((source / "instances.json").read_text())
     ontology = project / "coco-classes.json"
     ontology.write_text(json.dumps({"classes": [{"name": entry["name"]} for entry in document["categories"]]}))
     _labelstill("label", source / "images", "--project", project, "--ontology", ontology,
                 "--detector", "ultralytics", "--weights", weights, "--segmenter", "none",
-                *([] if score is None else ["--score", str(score)]))  # fmt: skip
+                "--score", str(score))  # fmt: skip
 
 
 def _labelstill(verb: str, *arguments: str | Path) -> None:

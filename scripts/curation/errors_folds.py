@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from errors_data import Photos
 
 from labeling.core.geometry import xyxy_to_cxcywhn
 from labeling.core.records import Annotation, Provenance
@@ -33,7 +34,7 @@ class Training:
         epochs: passes over the half.
         size: side of the square that images are fitted into, in pixels.
         batch: images per step.
-        floor: lowest score that is kept.
+        floor: lowest score of an answer that is kept on disk.
     """
 
     epochs: int = 8
@@ -43,21 +44,13 @@ class Training:
 
 
 def out_of_sample(
-    labels: Mapping[str, Sequence[Annotation]],
-    sizes: Mapping[str, tuple[int, int]],
-    paths: Mapping[str, Path],
-    names: Sequence[str],
-    weights: Path,
-    work: Path,
-    training: Training,
+    labels: Mapping[str, Sequence[Annotation]], photos: Photos, weights: Path, work: Path, training: Training
 ) -> dict[str, list[Annotation]]:
     """Return the claims about every image by the model that was not taught it.
 
     Args:
-        labels: of every image, by sha256.
-        sizes: in pixels, upright.
-        paths: one file per image.
-        names: of the classes.
+        labels: of every image, by sha256, as they are to be learned.
+        photos: the set that they belong to.
         weights: state dict of a YOLOv8n to start from.
         work: folder that outlives this run.
         training: settings.
@@ -69,17 +62,19 @@ def out_of_sample(
         learned = [image for image, at in zip(images, turn, strict=True) if at != fold]
         asked = [image for image, at in zip(images, turn, strict=True) if at == fold]
         said = [[label.class_name, *label.box_xyxy] for image in learned for label in labels[image]]
-        key = json.dumps([asdict(training), list(names), learned, said])
+        key = json.dumps([asdict(training), list(photos.names), learned, said])
         folder = work / hashlib.sha256(key.encode()).hexdigest()[:16]
         answers = folder / "answers.json"
         if not answers.exists():
-            _write_dataset(folder, learned, asked, labels, sizes, paths, names)
-            found = _trained(folder, weights, asked, names, training)
+            _write_dataset(folder, learned, asked, labels, photos)
+            found = _trained(folder, weights, asked, photos.names, training)
             answers.with_suffix(".part").write_text(json.dumps(found))
             answers.with_suffix(".part").rename(answers)
             shutil.rmtree(folder / "data")
         for image, rows in json.loads(answers.read_text()).items():
-            claims[image] = [_claim(image, row, f"yolov8n fold {fold} {folder.name}", sizes[image]) for row in rows]
+            claims[image] = [
+                _claim(image, row, f"yolov8n fold {fold} {folder.name}", photos.sizes[image]) for row in rows
+            ]
     return claims
 
 
@@ -99,9 +94,7 @@ def _write_dataset(
     learned: Sequence[str],
     asked: Sequence[str],
     labels: Mapping[str, Sequence[Annotation]],
-    sizes: Mapping[str, tuple[int, int]],
-    paths: Mapping[str, Path],
-    names: Sequence[str],
+    photos: Photos,
 ) -> None:
     """Write the folder that the library trains on; pictures are links."""
     data = folder / "data"
@@ -110,15 +103,18 @@ def _write_dataset(
         (data / "images" / part).mkdir(parents=True)
         (data / "labels" / part).mkdir(parents=True)
         for image in some:
-            (data / "images" / part / f"{image}{paths[image].suffix}").symlink_to(paths[image])
+            (data / "images" / part / f"{image}{photos.paths[image].suffix}").symlink_to(photos.paths[image])
             # The held-out half has labels only so that the library can print how good it is there.
             rows = [
-                [names.index(label.class_name), *xyxy_to_cxcywhn([label.box_xyxy], sizes[image])[0].tolist()]
+                [
+                    photos.names.index(label.class_name),
+                    *xyxy_to_cxcywhn([label.box_xyxy], photos.sizes[image])[0].tolist(),
+                ]
                 for label in labels[image]
             ]
             text = "".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in rows)
             (data / "labels" / part / f"{image}.txt").write_text(text)
-    classes = {position: name for position, name in enumerate(names)}
+    classes = {position: name for position, name in enumerate(photos.names)}
     description = {"path": str(data), "train": "images/train", "val": "images/val", "names": classes}
     (data / "data.yaml").write_text(json.dumps(description))
 

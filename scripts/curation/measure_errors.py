@@ -35,6 +35,9 @@ from labeling.core.store import Store
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUDGET = 0.2
 FLOOR, GOAL = 3 * BUDGET, 4 * BUDGET
+SCORE = 0.25
+"""Lowest score of a claim: the default of the detector on the command line."""
+
 OURS, WITH, ALONE = "labelstill", "labelstill + mistakenness", "FiftyOne mistakenness"
 
 Results = dict[str, dict[str, list[Found]]]
@@ -56,11 +59,7 @@ def measure(options: argparse.Namespace) -> Results:
 def _planting(people: Photos, seed: int, options: argparse.Namespace) -> dict[str, Found]:
     started = time.perf_counter()
     labels, planted = plant(people.labels, people.sizes, people.names, seed)
-    claims: dict[str, list[Annotation]] | None = None
-    if people.name == "bccd":
-        training = Training(epochs=options.epochs)
-        claims = out_of_sample(labels, people.sizes, people.paths, people.names, options.shared / WEIGHTS,
-                               options.work / "folds", training)  # fmt: skip
+    claims = _claims(people, labels, options) if people.name == "bccd" else None
     path = planted_project(people, options.work / people.name / f"planted-{seed}", labels, claims)
     boxes = sum(map(len, labels.values()))
     with Store.open(path) as store:
@@ -77,6 +76,17 @@ def _planting(people: Photos, seed: int, options: argparse.Namespace) -> dict[st
     both = {"random": at_random(rows, planted), "oracle": oracle(rows, planted, boxes)}
     _tell(f"{people.name}, planting {seed}: {time.perf_counter() - started:.0f} s")
     return found | both
+
+
+def _claims(
+    people: Photos, labels: dict[str, list[Annotation]], options: argparse.Namespace
+) -> dict[str, list[Annotation]]:
+    weights, folds = options.shared / WEIGHTS, options.work / "folds"
+    answers = out_of_sample(labels, people, weights, folds, Training(epochs=options.epochs))
+    return {
+        image: [claim for claim in some if (claim.provenance.score or 0) >= options.score]
+        for image, some in answers.items()
+    }
 
 
 def _parts(store: Store, said: dict[str, list[Doubt]]) -> dict[str, list[Row]]:
@@ -143,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="how often errors are planted")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--epochs", type=int, default=Training().epochs, help="of the training on each half of bccd")
-    parser.add_argument("--score", type=float, help="lowest score of the teacher's claims on coco-photos")
+    parser.add_argument("--score", type=float, default=SCORE, help=f"lowest score of a claim [{SCORE}]")
     parser.add_argument("--parts", action="store_true", help="each signal alone, and all but each, too")
     parser.add_argument("--without-fiftyone", action="store_true")
     parser.add_argument("--figure", type=Path, help="file for the curves, .svg or .png")
