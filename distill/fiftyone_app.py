@@ -106,7 +106,7 @@ def _started(fiftyone: Any, port: int, folder: Path) -> tuple[subprocess.Popen[b
 
 def _comes_up(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until this very process takes connections at the port; another app there would show another database."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     until = time.monotonic() + _STARTS_WITHIN_S
     while server.poll() is None and time.monotonic() < until:

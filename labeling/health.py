@@ -26,7 +26,7 @@ LIBRARIES: Mapping[str, str] = {
     "numpy": "", "opencv-python-headless": "", "pillow": "", "pycocotools": "", "pydantic": "",
     "transformers": "teacher", "supervision": "teacher", "ultralytics": "student", "faster-coco-eval": "student",
     "httpx": "studio", "label-studio-sdk": "studio", "scikit-learn": "studio", "scipy": "studio",
-    "krippendorff": "studio", "fiftyone": "curate", "cleanlab": "curate", "matplotlib": "curate",
+    "krippendorff": "studio", "fiftyone": "curate", "matplotlib": "curate",
     "onnx": "edge", "onnxruntime": "edge", "onnxslim": "edge",
 }  # fmt: skip
 

@@ -151,6 +151,21 @@ def test_a_value_may_hold_colons_and_spaces(store: Store) -> None:
     assert conditions([" class : a: b c "], store) == (Condition("class", "a: b c"),)
 
 
+def test_what_people_decided_to_leave_out_is_sent_only_when_it_is_named(store: Store) -> None:
+    before = select(store, None).new
+    DecisionLedger(store).change(
+        [
+            Decided(digest("a"), "drop"),
+            Decided(digest("c"), "duplicate-of", "d"),
+            Decided(digest("d"), "drop", "", "box"),
+        ]
+    )
+    found = select(store, None)
+    assert found.set_aside == 2
+    assert found.new == [sha256 for sha256 in before if sha256 not in (digest("a"), digest("c"))]
+    assert select(store, None, conditions(["decision:drop", "class:box"], store)).new == digests("a", "d")
+
+
 def test_a_decision_can_be_named_alone(store: Store) -> None:
     DecisionLedger(store).change([Decided(digest("a"), "relabel")])
     assert conditions(["relabel"], store) == (Condition("decision", "relabel"),)

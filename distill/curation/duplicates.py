@@ -151,7 +151,7 @@ def choose_threshold(values: npt.NDArray[np.float32]) -> tuple[float, str]:
 
 
 def _images(store: Store) -> list[str]:
-    dropped = DecisionLedger(store).images("drop")
+    dropped = DecisionLedger(store).images("drop", whole=True)
     rows = store.rows("SELECT sha256, state FROM v_images WHERE sha256 IS NOT NULL ORDER BY sha256")
     return [sha256 for sha256, state in rows if state in LABELLED_STATES | {"new"} and sha256 not in dropped]
 

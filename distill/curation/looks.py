@@ -161,7 +161,7 @@ def _judge(labels: list[Annotation], points: Vectors) -> Iterator[Doubt]:
             )
             yield Doubt(label.sha256, "wrong class", label, None, float(wrong[i]), "looks", reason)
         if odd[i] >= _FLOOR:
-            reason = f"looks less like other {label.class_name} than {1 - ranks[i]:.1%} of them do"
+            reason = f"looks less typical of {label.class_name} than {1 - ranks[i]:.1%} of its labels"
             yield Doubt(label.sha256, "spurious", label, None, float(odd[i]), "looks", reason)
 
 

@@ -125,7 +125,7 @@ def _said(one: Suspect) -> str:
         case "spurious":
             return f"no {label} here?"
         case "wrong class":
-            return f"{label} → {claim}" if claim and claim != label else f"not a {label}?"
+            return f"{label} → {claim}" if claim and claim != label else f"is it {label}?"
         case "bad box":
             return f"box of {label} does not fit"
         case "duplicate box":

@@ -152,6 +152,7 @@ def _as_text(done: Pushed, project: Project, dry_run: bool) -> str:
         (done.removed, lambda n: f"removed      {n} second tasks of a photo, untouched"),
         (done.withdrawn, lambda n: f"withdrawn    {n} tasks that people have deleted"),
         (done.left_out, lambda n: f"left out     {n} photos whose task people deleted; --again sends them"),
+        (done.set_aside, lambda n: f"set aside    {n} photos that people decided to drop, or that repeat another"),
         (len(done.refused), lambda n: f"refused      {n} photos"),
     ]
     lines += [line(count) for count, line in details if count]

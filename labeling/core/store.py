@@ -339,10 +339,7 @@ class Store:
     def rows_of(self, sql: str, sha256s: Sequence[str], *values: object) -> Iterator[Any]:
         """Yield what a query about images finds, so many images at a time as a query can hold.
 
-        Args:
-            sql: with {} where the placeholders of the images go, which come before all others.
-            sha256s: the images.
-            values: of the other placeholders.
+        The query has {} where the placeholders of the images go, before those of the values.
         """
         for start in range(0, len(sha256s), _IMAGES_PER_QUERY):
             some = sha256s[start : start + _IMAGES_PER_QUERY]

@@ -129,6 +129,7 @@ class _Push:
         self._done.adopted += len(arrived)
         selection = self._agreed()
         self._done.unchanged, self._done.left_out = selection.unchanged, selection.withdrawn
+        self._done.set_aside = selection.set_aside
         waiting = _length(selection.new, self._wishes)
         notes = notes_of(self._store, self._wishes.only)
         packer = Packer(
@@ -226,5 +227,6 @@ def _foreseen(store: Store, selection: Selection, wishes: Wishes, warnings: list
         unchanged=selection.unchanged,
         asked=len(selection.asked),
         left_out=selection.withdrawn,
+        set_aside=selection.set_aside,
         warnings=warnings,
     )

@@ -59,6 +59,7 @@ class Pushed:
         adopted: tasks that were on the server and unknown here.
         withdrawn: tasks that people have deleted since the last push.
         left_out: images that are not sent since people deleted their task.
+        set_aside: images that are not sent since people decided to drop them, or that they repeat another one.
         removed: second tasks of one image that nobody had touched, deleted.
         blind: new tasks without predictions.
         drawn: new tasks that came by lot.
@@ -78,6 +79,7 @@ class Pushed:
     adopted: int = 0
     withdrawn: int = 0
     left_out: int = 0
+    set_aside: int = 0
     removed: int = 0
     blind: int = 0
     drawn: int = 0

@@ -12,6 +12,7 @@ from ..core.store import Store
 from ..core.store_decisions import DECISIONS, DecisionLedger
 from ..core.store_studio import StudioLedger, Target
 from ..core.strict import did_you_mean
+from ..queue import set_aside
 
 Kind = Literal["class", "state", "decision"]
 
@@ -37,6 +38,7 @@ class Selection:
         asked: have a task that people shall look at again, and what to tell them.
         unchanged: how many have a task and nothing new to send.
         withdrawn: how many are left out since people deleted their task.
+        set_aside: how many are left out since people decided to drop them, or that they repeat another one.
     """
 
     new: list[str] = field(default_factory=list)
@@ -44,6 +46,7 @@ class Selection:
     asked: dict[str, str] = field(default_factory=dict)
     unchanged: int = 0
     withdrawn: int = 0
+    set_aside: int = 0
 
 
 def conditions(texts: Sequence[str], store: Store) -> tuple[Condition, ...]:
@@ -58,7 +61,8 @@ def conditions(texts: Sequence[str], store: Store) -> tuple[Condition, ...]:
 def select(store: Store, target: Target | None, only: Sequence[Condition] = (), *, again: bool = False) -> Selection:
     """Sort the images that have a file and meet every condition.
 
-    Without a state or decision among the conditions, images are new only while they wait for people.
+    Without a state or decision among the conditions, images are new only while they wait for people and nobody has
+    decided to leave them out.
 
     Args:
         store: labels.db.
@@ -74,6 +78,7 @@ def select(store: Store, target: Target | None, only: Sequence[Condition] = (), 
     )
     matching, notes = _matching(store, states, only)
     any_state = any(condition.kind in ("state", "decision") for condition in only)
+    left_out = set_aside(store)
     chosen = Selection()
     for sha256 in matching:
         task = rows.get(sha256)
@@ -86,6 +91,8 @@ def select(store: Store, target: Target | None, only: Sequence[Condition] = (), 
                 chosen.unchanged += 1
         elif not any_state and states[sha256] not in _WAITING:
             continue
+        elif not any_state and sha256 in left_out:
+            chosen.set_aside += 1
         elif task is not None and task.state == "withdrawn" and not again:
             chosen.withdrawn += 1
         else:
