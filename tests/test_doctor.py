@@ -200,7 +200,7 @@ def test_a_project_that_does_not_exist_yet_is_judged_by_the_folder_above(tmp_pat
 def test_json_and_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path, site: Site) -> None:
     assert main(["doctor", "--project", str(tmp_path), "--json"]) == 1
     listed = json.loads(capsys.readouterr().out)["checks"]
-    assert len(listed) == 32
+    assert len(listed) == 31
     assert {tuple(check) for check in listed} == {("name", "state", "detail", "fix")}
     assert main(["doctor", "--project", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()

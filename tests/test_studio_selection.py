@@ -153,13 +153,8 @@ def test_a_value_may_hold_colons_and_spaces(store: Store) -> None:
 
 def test_what_people_decided_to_leave_out_is_sent_only_when_it_is_named(store: Store) -> None:
     before = select(store, None).new
-    DecisionLedger(store).change(
-        [
-            Decided(digest("a"), "drop"),
-            Decided(digest("c"), "duplicate-of", "d"),
-            Decided(digest("d"), "drop", "", "box"),
-        ]
-    )
+    whole = [Decided(digest("a"), "drop"), Decided(digest("c"), "duplicate-of", "d")]
+    DecisionLedger(store).change([*whole, Decided(digest("d"), "drop", "", "box")])
     found = select(store, None)
     assert found.set_aside == 2
     assert found.new == [sha256 for sha256 in before if sha256 not in (digest("a"), digest("c"))]
