@@ -161,7 +161,7 @@ def test_too_few_boxes_or_classes_are_refused(planting: ModuleType, labels: Labe
 
 @pytest.fixture
 def case(planting: ModuleType, curves: ModuleType) -> tuple[list, list]:
-    """Ten rows: a wrong class in row 2, a box twice in rows 4 and 5, a missing one in row 8; no row shows the fourth."""
+    """Ten rows: a wrong class in row 2, a box twice in rows 4 and 5, a missing one in row 8, one in none."""
     boxes = [annotation("image", number, (50 * number, 0, 50 * number + 40, 40)) for number in range(9)]
     claim = replace(boxes[8], id="claim", class_name="person", box_xyxy=(410, 0, 440, 40))
     elsewhere = replace(claim, id="elsewhere", sha256="other")

@@ -54,7 +54,7 @@ def _curves(axis: Any, name: str, methods: Mapping[str, Sequence[Found]], budget
     axis.plot([100 * budget], [100 * floor], marker="_", markersize=16, color="tab:red", label="floor")
     some = next(iter(methods.values()))
     axis.set(
-        title=f"{name}: {some[0].counts[ALL]} planted errors, {len(some)} plantings", xlim=(0, 100), ylim=(0, 101),
+        title=f"{name}: {some[0].counts[ALL]} planted errors, {len(some)} seeds", xlim=(0, 100), ylim=(0, 101),
         xlabel="looked at, % of boxes and candidates, best first", ylabel="planted errors seen, %",
     )  # fmt: skip
     axis.legend(loc="lower right", frameon=False)

@@ -148,12 +148,16 @@ def _trained(
     last = folder / "run" / "weights" / "last.pt"
     settings = {
         "model": str(last) if last.exists() else "yolov8n.yaml", "data": str(folder / "data/data.yaml"),
-        "project": str(folder), "name": "run", "exist_ok": True, "resume": last.exists(),
+        # A bare True would go on with the newest run of anyone below this folder.
+        "project": str(folder), "name": "run", "exist_ok": True, "resume": str(last) if last.exists() else False,
         "epochs": training.epochs, "imgsz": training.size, "batch": training.batch, "nbs": training.batch,
         "device": "cpu", "workers": 0, "cache": "ram", "amp": False, "val": False, "plots": False, "seed": 0,
         "warmup_epochs": 1, "mosaic": 0.0, "flipud": 0.5, "fliplr": 0.5, "degrees": 0.0, "scale": 0.2,
     }  # fmt: skip
-    Warm(overrides=settings).train()
+    done = folder / "trained"
+    if not done.exists():
+        Warm(overrides=settings).train()
+        done.touch()
     model = YOLO(str(last))
     found: dict[str, list[list[Any]]] = {image: [] for image in asked}
     for result in model.predict(
