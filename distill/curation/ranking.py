@@ -17,7 +17,7 @@ _FACTORS: dict[tuple[str, Kind], float] = {
     ("student", "spurious"): 1.6,
     ("teacher", "wrong class"): 0.6,
     ("student", "wrong class"): 0.6,
-    ("company", "wrong class"): 6.0,
+    ("company", "wrong class"): 2.5,
     ("geometry", "bad box"): 0.1,
     ("geometry", "spurious"): 0.3,
     ("looks", "wrong class"): 0.4,
