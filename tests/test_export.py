@@ -18,6 +18,7 @@ from pycocotools.coco import COCO
 from labeling.core import masks
 from labeling.core.errors import InputError
 from labeling.core.store import Labels, Store
+from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.formats.export import export_labels
 from labeling.formats.written import Written
 from labeling.image_copies import normalised_copy
@@ -114,6 +115,20 @@ def test_labels_of_people_replace_the_machine_s_and_have_no_score(store: Store, 
     (entry,) = read_coco(tmp_path / "human").anns.values()
     assert "score" not in entry
     assert entry["source"] == "human"
+
+
+def test_what_people_decided_to_drop_is_left_out(store: Store, tmp_path: Path) -> None:
+    shas = {Path(image.paths[0]).name: image.sha256 or "" for image in store.iter_images("machine")}
+    box = store.annotations_of(shas["turned.jpg"])[0]
+    ledger = DecisionLedger(store)
+    ledger.change([Decided(shas["twice.png"], "drop"), Decided(shas["turned.jpg"], "drop", "no box", box.id)])
+    done = export_to("coco", store, tmp_path / "out", "best", force=False)
+    assert (done.images, done.objects["box"], done.objects.total()) == (5, 1, 5)
+    assert ledger.dropped_labels() == {box.id}
+    ledger.change([Decided(sha256, "drop") for sha256 in shas.values()])
+    assert ledger.dropped_labels() == frozenset()
+    with pytest.raises(InputError, match="decided to drop"):
+        export_to("coco", store, tmp_path / "none", "best", force=False)
 
 
 def test_project_without_such_labels_is_one_clear_line(store: Store, tmp_path: Path) -> None:

@@ -101,13 +101,14 @@ def run(
 
 def convert(opened: Project, to: Format, out: Path, labels: Which, *, force: bool) -> dict[str, Any]:
     """Write one export of a project and return what ``--json`` prints."""
+    from ..core.store_decisions import DecisionLedger
     from ..formats.export import export_labels
 
     with opened.open_store() as store:
         store.check_classes(opened.ontology)
         copy = _copier(opened.config.images)
         done = export_labels(store, opened.ontology, to.value, out, labels.value, copy, force=force)
-        return words.export_answer(done, to.value, labels.value, store.counts())
+        return words.export_answer(done, to.value, labels.value, store.counts(), DecisionLedger(store))
 
 
 def take_over(

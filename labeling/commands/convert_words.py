@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.store_decisions import DecisionLedger
 from ..formats.written import COARSE_IOU, EMPTY_MASKS, LOSSES, Loss, Written
 from ..image_files import display
 
@@ -24,13 +25,17 @@ _POLYGONS: dict[str, Loss] = {
 }
 
 
-def export_answer(done: Written, to: str, labels: str, counts: dict[str, Any]) -> dict[str, Any]:
+def export_answer(
+    done: Written, to: str, labels: str, counts: dict[str, Any], decided: DecisionLedger
+) -> dict[str, Any]:
     """Return what ``--json`` prints for an export of a project."""
     skipped = counts["images"].get("skipped", 0) if labels != "machine" else 0
     left_out = {
         "quarantined_files": len(counts["quarantined"]),
         "not_labelled": counts["images"].get("new", 0),
         "skipped_by_people": skipped,
+        "dropped_photos": len(decided.images("drop", whole=True)),
+        "dropped_objects": len(decided.dropped_labels()),
     }
     return _written(done, to, left_out) | {"labels": labels}
 
@@ -137,6 +142,8 @@ def _after(answer: dict[str, Any]) -> list[str]:
         "quarantined files": left.get("quarantined_files", 0),
         "photos not labelled yet": left["not_labelled"],
         "photos that people skipped": left.get("skipped_by_people", 0),
+        "photos that people decided to drop": left.get("dropped_photos", 0),
+        "objects that people decided to drop": left.get("dropped_objects", 0),
         "photos that were gone, changed or unfit": len(left["missing"]),
     }
     lines = [f"  left out: {number} {what}" for what, number in said.items() if number]

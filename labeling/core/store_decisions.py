@@ -59,6 +59,14 @@ class DecisionLedger:
             found.setdefault(sha256, []).extend([note] if note else [])
         return {sha256: "; ".join(dict.fromkeys(notes)) for sha256, notes in found.items()}
 
+    def dropped_labels(self) -> frozenset[str]:
+        """Return the ids of single labels that were decided to be dropped, in images that were not."""
+        sql = (
+            "SELECT annotation_id FROM decisions d WHERE decision = 'drop' AND annotation_id <> '' AND NOT EXISTS "
+            "(SELECT 1 FROM decisions w WHERE w.sha256 = d.sha256 AND w.annotation_id = '' AND w.decision = 'drop')"
+        )
+        return frozenset(name for (name,) in self._store.rows(sql))
+
     def names(self) -> tuple[str, ...]:
         """Return every decision that was taken about anything."""
         return tuple(name for (name,) in self._store.rows("SELECT DISTINCT decision FROM decisions ORDER BY 1"))

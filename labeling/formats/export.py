@@ -13,6 +13,7 @@ from ..core.errors import InputError
 from ..core.ontology import Ontology
 from ..core.records import REVIEWED_STATES, Annotation
 from ..core.store import Labels, Store
+from ..core.store_decisions import DecisionLedger
 from ..core.store_rows import shown_path
 from ..image_copies import ImageCopy
 from .items import Item, LabelledImage
@@ -46,7 +47,7 @@ class _Source:
 def export_labels(
     store: Store, ontology: Ontology, to: str, out: Path, labels: Labels, copy_image: CopyImage, *, force: bool
 ) -> Written:
-    """Write the labels of a project.
+    """Write the labels of a project, but for images and labels that people decided to drop.
 
     Args:
         store: of the project.
@@ -103,7 +104,10 @@ def to_item(annotation: Annotation) -> Item:
 def _sources(store: Store, labels: Labels) -> list[_Source]:
     """Return what to export in the order of paths; a list, so that a run that goes on meanwhile changes nothing."""
     sources = []
+    dropped = DecisionLedger(store).images("drop", whole=True)
     for image in store.iter_images(labels):
+        if image.sha256 in dropped:
+            continue
         assert image.sha256 is not None, "labels lie on decoded images only"
         assert image.width is not None
         assert image.height is not None
@@ -111,6 +115,8 @@ def _sources(store: Store, labels: Labels) -> list[_Source]:
         reviewed = labels != "machine" and image.state in REVIEWED_STATES
         sources.append(_Source(image.sha256, (image.width, image.height), name, reviewed))
     if not sources:
+        if dropped:
+            raise InputError(f"nothing to write: every photo with labels of the kind '{labels}' was decided to drop")
         wanted = "label some with 'labelstill label PHOTOS'"
         if labels == "human":
             wanted = "nobody has reviewed any yet, --labels best takes the teacher's labels"
@@ -119,8 +125,10 @@ def _sources(store: Store, labels: Labels) -> list[_Source]:
 
 
 def _outgoing(store: Store, sources: Sequence[_Source], labels: Labels, copy_image: CopyImage) -> Iterator[Outgoing]:
+    dropped = DecisionLedger(store).dropped_labels()
     for source in sources:
-        objects = tuple(to_item(annotation) for annotation in store.annotations_of(source.sha256, labels))
+        found = store.annotations_of(source.sha256, labels)
+        objects = tuple(to_item(annotation) for annotation in found if annotation.id not in dropped)
         image = LabelledImage(source.name, source.size_wh, objects, source.sha256, source.reviewed)
         paths = store.files_of(source.sha256)
         yield Outgoing(image, shown_path(os.fsencode(paths[0])), partial(_picture, paths, source.sha256, copy_image))
