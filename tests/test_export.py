@@ -125,7 +125,7 @@ def test_what_people_decided_to_drop_is_left_out(store: Store, tmp_path: Path) -
     done = export_to("coco", store, tmp_path / "out", "best", force=False)
     assert (done.images, done.objects["box"], done.objects.total()) == (5, 1, 5)
     assert ledger.dropped_labels() == {box.id}
-    ledger.change([Decided(sha256, "drop") for sha256 in shas.values()])
+    ledger.change([Decided(image.sha256 or "", "drop") for image in store.iter_images("machine")])
     assert ledger.dropped_labels() == frozenset()
     with pytest.raises(InputError, match="decided to drop"):
         export_to("coco", store, tmp_path / "none", "best", force=False)
