@@ -22,24 +22,18 @@ from .tables import printable
 VERBS: dict[str, tuple[str, str]] = {
     "init": ("labeling.commands.init:run", "Start a project folder with a commented project.yaml."),
     "label": ("labeling.commands.label:run", "Label photos from text prompts; continues a stopped run."),
-    "status": ("labeling.commands.status:run", "Show what the project holds: images per state, objects per class."),
+    "status": ("labeling.commands.status:run", "What the project holds: images per state, objects per class."),
     "report": ("labeling.commands.report:run", "Write one HTML file with pictures, counts and doubts."),
-    "studio": ("labeling.commands.studio:run", "Start, stop or look at a local Label Studio for this project."),
-    "push": ("labeling.commands.push:run", "Send labels to Label Studio for people to correct; never twice."),
-    "pull": ("labeling.commands.pull:run", "Bring back what people corrected; nothing unreviewed counts as reviewed."),
-    "audit": (
-        "labeling.commands.audit:run",
-        "How right the teacher was, and how people worked, from their corrections.",
-    ),
-    "curate": (
-        "distill.commands.curate:run",
-        "Find label errors, repeats and gaps in FiftyOne or a report; tags become decisions.",
-    ),
-    "next": ("distill.commands.next:run", "Which images to label next: in doubt, and unlike what is labelled."),
+    "studio": ("labeling.commands.studio:run", "Start, stop or look at a Label Studio for this project."),
+    "push": ("labeling.commands.push:run", "Send labels to Label Studio for people to correct, once."),
+    "pull": ("labeling.commands.pull:run", "Bring back what people corrected, and nothing else."),
+    "audit": ("labeling.commands.audit:run", "How right the teacher was, and how people worked."),
+    "curate": ("distill.commands.curate:run", "Find label errors, repeats and gaps, in FiftyOne or a report."),
+    "next": ("distill.commands.next:run", "Which images to label next: in doubt, and unlike the rest."),
     "agreement": ("labeling.commands.agreement:run", "How far people agree who labelled the same photos."),
-    "convert": ("labeling.commands.convert:run", "Labels to and from COCO, YOLO, VOC, Label Studio and autodistill."),
+    "convert": ("labeling.commands.convert:run", "Labels to and from COCO, YOLO, VOC, Label Studio and more."),
     "assist": ("labeling.commands.assist:run", "Serve the teacher to Label Studio, for labels on demand."),
-    "doctor": ("labeling.commands.doctor:run", "Check this machine; says what to type where a part is missing."),
+    "doctor": ("labeling.commands.doctor:run", "Check this machine; say what to type where a part is missing."),
     "demo": ("labeling.commands.demo:run", "Render demo photos and label them offline, end to end."),
 }
 

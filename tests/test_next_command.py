@@ -81,10 +81,10 @@ def test_the_text_says_rank_doubt_distance_name_and_why_and_ends_with_what_to_ru
         scored("its twin", 0.35, vector=[0, 1]),
     )
     lines = said(project, capsys, "3")
-    assert lines[0] == "4 images wait to be labelled"
+    assert lines[0] == "4 images wait for people"
     assert lines[1] == "rank doubt unlike"
-    assert lines[2] == "1 0.9 1.00 /photos/doubtful.jpg: 2 boxes, the least sure box at 0.31; unlike all before"
-    assert lines[3] == "2 0.0 1.00 /photos/sure.jpg: 2 boxes, the least sure box at 0.95; unlike all before"
+    assert lines[2] == "1 0.9 1.00 /photos/doubtful.jpg: 2 boxes, the least sure box at 0.31"
+    assert lines[3] == "2 0.0 1.00 /photos/sure.jpg: 2 boxes, the least sure box at 0.95"
     assert lines[4] == "3 0.5 - /photos/empty.jpg: the teacher found nothing"
     assert lines[-1] == f"next: labelstill push --limit 3 --project {project.root} (a tenth of them by lot)"
     assert "its twin.jpg: 1 box, box at 0.35; much like one before" in said(project, capsys)[5]
@@ -123,7 +123,7 @@ def test_only_images_that_wait_come_up(project: Project, capsys: pytest.CaptureF
     assert set(names(answer)) == {"label dropped", "relabel", "waits", "new"}
     assert (answer["waiting"], answer["pushed"], answer["set_aside"]) == (4, 1, 2)
     lines = said(project, capsys)
-    assert lines[0] == "4 images wait to be labelled, 1 with people, 2 set aside by a decision"
+    assert lines[0] == "4 images wait for people, 1 with people, 2 set aside by a decision"
     assert any("new.jpg: no teacher has looked at it" in line for line in lines)
     assert lines[-1].startswith("1 of them has no labels to correct yet: labelstill label PHOTOS")
 
@@ -144,7 +144,7 @@ def test_nothing_that_waits_is_no_error_and_names_the_next_step(
     with project.open_store() as store, store.transaction() as db:
         db.execute("UPDATE images SET state = 'pushed'")
     assert said(project, capsys) == [
-        "0 images wait to be labelled, 1 with people",
+        "0 images wait for people, 1 with people",
         f"next: labelstill pull --project {project.root}",
     ]
     assert told(project, capsys)["images"] == []

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from labeling.core.store import Store
 
 _COLUMNS = ("rank", "doubt", "unlike")
-_UNLIKE = 0.6
 _ALIKE = 0.25
 _RULES = (
     "doubt: how many corrections the scores of the boxes let expect",
@@ -146,9 +145,7 @@ def _why(state: str, labels: Sequence[Annotation], unlike: float | None) -> str:
             least = min(scored, key=lambda label: label.provenance.score or 0.0)
             sure = f"{least.class_name} at {least.provenance.score:.2f}"
             why = f"{number}, {sure}" if len(labels) == 1 else f"{number}, the least sure {sure}"
-    if unlike is not None and unlike >= _UNLIKE:
-        why += "; unlike all before"
-    elif unlike is not None and unlike <= _ALIKE:
+    if unlike is not None and unlike <= _ALIKE:
         why += "; much like one before"
     return why
 
@@ -177,7 +174,7 @@ def _as_dict(found: Choices) -> dict[str, Any]:
 def _lines(found: Choices) -> list[str]:
     others: Mapping[str, int] = {"with people": found.pushed, "set aside by a decision": found.set_aside}
     more = "".join(f", {number:,} {words}" for words, number in others.items() if number)
-    lines = [f"{found.waiting:,} {'image waits' if found.waiting == 1 else 'images wait'} to be labelled{more}"]
+    lines = [f"{found.waiting:,} {'image waits' if found.waiting == 1 else 'images wait'} for people{more}"]
     if not found.images:
         return lines
     rows = [

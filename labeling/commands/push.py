@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +34,9 @@ def run(
     project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="KIND:VALUE", help="class:X, state:X or decision:X; several must all hold."),
+        typer.Option(
+            "--only", metavar="WHICH", help="class:X, state:X, or a decision as relabel; several must all hold."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Send at most this many new tasks.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Send anew what people deleted in Label Studio.")] = False,
@@ -76,7 +78,7 @@ def run(
         else:
             choices = {"upload": upload, "update_config": update_config, "new_project": new_project}
             done, code = _push(opened, store, wishes, choices, quiet=as_json)
-    print(json.dumps(_as_dict(done, dry_run)) if as_json else _as_text(done, opened, dry_run))
+    print(json.dumps(_as_dict(done, dry_run)) if as_json else _as_text(done, opened, only or () if dry_run else None))
     return code or (REFUSED if done.refused else 0)
 
 
@@ -138,7 +140,9 @@ def _as_dict(done: Pushed, dry_run: bool) -> dict[str, Any]:
     return {**asdict(done), "refused": refused, "dry_run": dry_run}
 
 
-def _as_text(done: Pushed, project: Project, dry_run: bool) -> str:
+def _as_text(done: Pushed, project: Project, rehearsed: Sequence[str] | None) -> str:
+    """Return what to say at the end; of a rehearsal with what it was asked for by ``--only``."""
+    dry_run = rehearsed is not None
     would = "would be " if dry_run else ""
     lines = [f"{would}{done.new} new, {done.changed} changed"]
     details: list[tuple[int, Callable[[int], str]]] = [
@@ -166,8 +170,9 @@ def _as_text(done: Pushed, project: Project, dry_run: bool) -> str:
         lines.append(f"open         {done.first_link}")
         lines.append(f"             {tasks} and there 'Label All Tasks', for one after the other")
     if not done.stopped:
-        verb = "push" if dry_run else "pull"
-        lines.append(f"next         labelstill {verb} --project {shlex.quote(display(project.root))}")
+        folder = shlex.quote(display(project.root))
+        same = "".join(f" --only {shlex.quote(one)}" for one in rehearsed or ())
+        lines.append(f"next         labelstill {'push' if dry_run else 'pull'} --project {folder}{same}")
     return "\n".join(printable(line) for line in lines)
 
 
