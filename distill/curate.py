@@ -18,7 +18,7 @@ from .curation.datasets import Key, Tagged
 from .curation.originals import Names, Originals
 from .curation.samples import declare, sample
 from .curation.shown_files import Gone, shown_files
-from .curation.tags import JOINED, Notes, merged, parse, remarks, understand
+from .curation.tags import JOINED, Notes, Problem, merged, parse, remarks, sweeping, understand
 from .curation.views import save_views
 
 if TYPE_CHECKING:
@@ -54,13 +54,15 @@ class Applied:
         added: decisions that are new in labels.db, or have other remarks.
         removed: decisions that were taken back.
         unchanged: so many stand as they stood.
-        problems: tags that could not be understood, by the name of their image; they stay where they are.
+        problems: tags that could not be understood; they stay where they are.
+        to_relabel: images that people shall label again, by now.
     """
 
     added: tuple[Decided, ...]
     removed: tuple[Decided, ...]
     unchanged: int
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    to_relabel: int = 0
 
 
 def build(project: Project, store: Store, findings: Findings) -> Built:
@@ -112,21 +114,28 @@ def pending(store: Store, name: str) -> tuple[list[Decided], list[Decided]]:
     return step.added, step.removed
 
 
-def apply(project: Project, store: Store) -> Applied:
+def apply(project: Project, store: Store, *, sure: bool = False) -> Applied:
     """Write what was tagged into labels.db, and take back what is not tagged any more; again changes nothing.
 
     Decisions that came into labels.db by another way stay. A tag that cannot be understood stays in FiftyOne.
 
+    Args:
+        project: whose datasets are read.
+        store: labels.db.
+        sure: write even what would newly cover most of the images, see ``sweeping``.
+
     Raises:
-        StateError: labels.db cannot be written, or another process is at it for very long.
+        StateError: labels.db cannot be written, another process is at it for very long, or nobody is sure; nothing
+            is written then.
     """
     added: list[Decided] = []
     removed: list[Decided] = []
-    unchanged, problems = 0, []
+    unchanged, problems = 0, list[Problem]()
     with datasets.one_at_a_time(project):
-        for name in datasets.names(project):
-            if (dataset := datasets.load(name)) is None:
-                continue
+        found = [one for name in datasets.names(project) if (one := datasets.load(name)) is not None]
+        if not sure:
+            _check(store, [one for dataset in found for one in _read(store, dataset).added])
+        for dataset in found:
             step = _read(store, dataset)
             if step.added or step.removed:
                 DecisionLedger(store).change(step.added, step.removed)
@@ -135,7 +144,19 @@ def apply(project: Project, store: Store) -> Applied:
             removed += step.removed
             unchanged += step.unchanged
             problems += step.problems
-    return Applied(tuple(added), tuple(removed), unchanged, tuple(problems))
+        to_relabel = len(DecisionLedger(store).images("relabel"))
+    return Applied(tuple(added), tuple(removed), unchanged, tuple(problems), to_relabel)
+
+
+def _check(store: Store, added: list[Decided]) -> None:
+    """Refuse what a missed click may have tagged. Raises StateError."""
+    ((images,),) = store.rows("SELECT count(*) FROM images WHERE state <> 'quarantined'")
+    if many := sweeping(added, DecisionLedger(store).all(), images):
+        counts = " and ".join(f"{decision!r} on {count} images" for decision, count in many.items())
+        raise StateError(
+            f"the tags newly say {counts}, of {images} in the project: nothing was written: remove the tags in the app "
+            "if that was a missed click, or run the same command with --yes"
+        )
 
 
 def _fill(name: str, project: Project, store: Store, findings: Findings) -> Any:
@@ -179,7 +200,7 @@ class _Step:
     added: list[Decided]
     removed: list[Decided]
     unchanged: int
-    problems: list[str]
+    problems: list[Problem]
     in_step: dict[Key, tuple[Tagged, set[str]]]
 
 
@@ -194,13 +215,14 @@ def _read(store: Store, dataset: Any) -> _Step:
     originals = Originals(names, _kept(dataset))
     for (sha256, label_id), read in datasets.read_tags(dataset).items():
         if sha256 not in names or label_id.startswith(datasets.NEW):
-            what = f"a label in {names.name_of(sha256)}" if sha256 in names else "an image"
-            step.problems.append(f"{what} that was added in FiftyOne: its tags say nothing to labels.db")
+            image, what = (names.name_of(sha256), "a label") if sha256 in names else ("", "an image")
+            what += " that was added in FiftyOne: its tags say nothing to labels.db"
+            step.problems.append(Problem(image, what))
             continue
         original = partial(originals.of, sha256)
         now = understand(read.tags, original, on_label=bool(label_id))
         before = understand(read.decided, original, on_label=bool(label_id))
-        step.problems += [f"{names.name_of(sha256)}: {problem}" for problem in now.problems]
+        step.problems += [Problem(names.name_of(sha256), problem) for problem in now.problems]
         known = stored.get((sha256, label_id), {})
         unclear = now.unclear | before.unclear
         added, removed = merged(before.decisions, now.decisions, known, unclear)

@@ -54,13 +54,16 @@ class App:
 
 
 @contextlib.contextmanager
-def open_app(fiftyone: Any, dataset_name: str, port: int = DEFAULT_PORT, *, browser: bool = False) -> Iterator[App]:
+def open_app(
+    fiftyone: Any, dataset_name: str, port: int = DEFAULT_PORT, *, view: str | None = None, browser: bool = False
+) -> Iterator[App]:
     """Open the app on a dataset and yield it; it ends with the block.
 
     Args:
         fiftyone: the module, from ``fiftyone_server.database``.
         dataset_name: an existing dataset.
         port: the first one to try; a taken one makes way for the next.
+        view: the name of the saved view that it opens on; None shows everything.
         browser: also open it in the browser of this machine.
 
     Raises:
@@ -69,7 +72,8 @@ def open_app(fiftyone: Any, dataset_name: str, port: int = DEFAULT_PORT, *, brow
     """
     server, found, log = _started(fiftyone, port, Path(fiftyone.config.database_dir).parent)
     try:
-        app = App(f"http://{ADDRESS}:{found}/datasets/{quote(dataset_name)}", found, server)
+        opens_on = f"?view={quote(fiftyone.core.utils.to_slug(view))}" if view else ""
+        app = App(f"http://{ADDRESS}:{found}/datasets/{quote(dataset_name)}{opens_on}", found, server)
         if browser:
             webbrowser.open(app.url)
         yield app

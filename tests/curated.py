@@ -76,7 +76,10 @@ def findings(suspects: Sequence[Suspect] = (), **changes: Any) -> Any:
     return SimpleNamespace(
         suspects=tuple(suspects),
         duplicates=SimpleNamespace(groups=groups, pairs=pairs),
-        balance=SimpleNamespace(classes=[SimpleNamespace(name=name, verdict=one) for name, one in verdicts.items()]),
+        balance=SimpleNamespace(
+            classes=[SimpleNamespace(name=name, verdict=one) for name, one in verdicts.items()],
+            slices=[SimpleNamespace(**one) for one in changes.get("slices", ())],
+        ),
         coverage=SimpleNamespace(gaps=gaps),
     )
 

@@ -272,11 +272,11 @@ def test_a_class_of_small_boxes_asks_for_larger_pictures() -> None:
 def test_the_plan_says_what_to_collect_what_to_review_and_what_to_repeat() -> None:
     scenes = [*many(160, "box"), *many(12, "cat"), *many(8, "cat", start=12, state="reviewed")]
     assert list(balance(scenes, NAMES, {}).plan) == [
-        "collect 150 images of dog: there is none yet",
-        "collect 130 more images of cat: 20 of 150 are there",
+        "collect 150 images of each class that has none yet: dog",
+        "collect images until there are 150: cat has 20",
         "label next: 172 of 180 images were never reviewed; labelstill next 50 names those that teach most",
         "review first the images in which the teacher saw a rare class: cat (12)",
-        "review 150 more images of box: 0 of 160 are reviewed",
+        "review images until 150 of each class are reviewed: box has 0 of 160",
         "collect images without any object, up to 10% of all: they teach what is no object, and there is none yet",
     ]
 
@@ -287,17 +287,21 @@ def test_nothing_is_left_to_plan_for_a_set_that_is_ready() -> None:
     assert (found.classes[0].verdict, found.plan, found.remarks) == ("ready", (), ())
 
 
-def test_a_long_ontology_does_not_flood_the_plan() -> None:
+def test_a_step_that_many_classes_need_is_one_sentence() -> None:
     names = [f"class {row}" for row in range(80)]
-    plan = balance(many(5, *names), names, {}).plan
-    assert sum(line.startswith("collect") for line in plan) == 6
-    assert "the same for 74 more, such as class 6" in plan
+    plan = balance(many(5, *names[:40]), names, {}).plan
+    few = ", ".join(f"class {row} has 5" for row in range(6))
+    none = ", ".join(f"class {row}" for row in range(40, 46))
+    assert [line for line in plan if line.startswith("collect")] == [
+        f"collect 150 images of each class that has none yet: {none} and 34 more",
+        f"collect images until there are 150: {few} and 34 more",
+    ]
 
 
 def test_a_rare_class_is_to_be_shown_more_often() -> None:
     scenes = [*many(3900, "box", state="reviewed"), *many(100, "cat", state="reviewed"), *empty(1, "reviewed-empty")]
     plan = balance(scenes, ["box", "cat"], {}).plan
-    assert "oversample cat: show its images 2.0 times as often in training" in plan
+    assert "oversample: show images of these classes more often in training: cat 2.0 times" in plan
 
 
 def test_a_class_that_is_never_seen_in_the_dark_is_to_be_collected_there() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from distill.curate import apply, pending
 from distill.curation import datasets
+from labeling.core.errors import StateError
 from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.project import Project
 from tests.curated import (
@@ -90,7 +91,7 @@ def test_a_tag_that_cannot_be_read_is_named_and_stays(room: Curated, fo: Any) ->
     for _ in range(2):
         applied = apply(room.project, room.store)
         (problem,) = applied.problems
-        assert problem.startswith("a.jpg: tag 'duplicate-of: nowhere.jpg': no image has the name")
+        assert str(problem).startswith("a.jpg: tag 'duplicate-of: nowhere.jpg': no image has the name")
     assert decided(room) == {("a.jpg", "", "drop", "")}
     dataset = opened(fo, room)
     assert sorted(of(dataset, room, "a.jpg").tags) == ["drop", "duplicate-of: nowhere.jpg"]
@@ -103,7 +104,7 @@ def test_a_duplicate_without_a_name_is_one_of_the_image_to_keep(room: Curated, f
         tag(dataset, room, name, "duplicate-of")
     applied = apply(room.project, room.store)
     assert decided(room) == {("a.jpg", "", "duplicate-of", room.sha256["c.jpg"])}
-    assert sorted(problem.split(":")[0] for problem in applied.problems) == ["b.png", "c.jpg"]
+    assert sorted(problem.image for problem in applied.problems) == ["b.png", "c.jpg"]
 
 
 def test_what_others_decided_meanwhile_stays(room: Curated, fo: Any) -> None:
@@ -132,6 +133,35 @@ def test_an_object_drawn_or_an_image_added_in_the_app_is_a_problem_and_stops_not
     applied = apply(room.project, room.store)
     assert decided(room) == {("c.jpg", "", "drop", "")}
     assert len(applied.problems) == 2
+
+
+def test_a_tag_on_most_images_is_written_only_by_somebody_who_is_sure(tmp_path: Path, fo: Any) -> None:
+    room = curated(tmp_path, [f"{number}.jpg" for number in range(24)])
+    try:
+        dataset = opened(fo, room)
+        dataset.tag_samples("drop")
+        tag(dataset, room, "3.jpg", "split-test")
+        with pytest.raises(
+            StateError, match="newly say 'drop' on 24 images, of 24 in the project: nothing was written"
+        ):
+            apply(room.project, room.store)
+        assert decided(room) == set()
+        assert len(apply(room.project, room.store, sure=True).added) == 25
+        assert not apply(room.project, room.store).added
+    finally:
+        forget(room)
+
+
+def test_a_near_miss_stays_a_tag_and_relabel_stands_until_it_is_taken_back(room: Curated, fo: Any) -> None:
+    dataset = opened(fo, room)
+    tag(dataset, room, "a.jpg", "relabel")
+    tag(dataset, room, "c.jpg", "relable")
+    for _ in range(2):
+        applied = apply(room.project, room.store)
+        assert [problem.image for problem in applied.problems] == ["c.jpg"]
+        assert applied.to_relabel == 1
+    assert decided(room) == {("a.jpg", "", "relabel", "")}
+    assert of(opened(fo, room), room, "c.jpg").tags == ["relable"]
 
 
 def _apply_and_die(root: Path, settings: dict[str, str], where: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from distill.commands import curate_words as words
 from distill.curate import Applied
+from distill.curation.tags import Problem
 from labeling.cli import main
 from labeling.core.store_decisions import Decided
 from labeling.project import Project
@@ -108,6 +109,8 @@ def test_flags_that_do_not_go_together_and_a_project_without_labels(
 ) -> None:
     assert main(["curate", "--apply", "--no-app", "--project", str(project.root)]) == 1
     assert "--apply only brings tags back" in capsys.readouterr().err
+    assert main(["curate", "--yes", "--project", str(project.root)]) == 1
+    assert "--yes belongs to --apply" in capsys.readouterr().err
     empty = Project.create(tmp_path / "empty", made.ontology(["disc"]))
     assert main(["curate", "--no-app", "--project", str(empty.root)]) == 1
     assert "nothing is labelled yet: labelstill label" in capsys.readouterr().err
@@ -115,16 +118,69 @@ def test_flags_that_do_not_go_together_and_a_project_without_labels(
 
 def test_what_became_of_tags_is_counted_by_decision_with_the_next_step() -> None:
     added = (Decided("a", "relabel"), Decided("b", "relabel"), Decided("b", "note", "dark"))
-    done = Applied(added, (Decided("c", "drop"),), 4, ("5.png: tag 'ok:': unclear",))
+    problems = [Problem("5.png", "a label"), *(Problem(f"{one}.png", "tag 'relable': mend it") for one in range(60))]
+    done = Applied(added, (Decided("c", "drop"),), 4, tuple(problems), to_relabel=2)
     assert words.applied(done, "yard") == [
         "3 decisions new, 1 taken back, 4 as before",
         "  relabel       2 new",
         "  drop          0 new, 1 taken back",
         "  note          1 new",
-        "attention    5.png: tag 'ok:': unclear",
+        "attention    5.png: a label",
+        "attention    60 x tag 'relable': mend it (on 0.png, 1.png, 2.png and 57 more)",
+        "these tags stay as they are: mend them in the app, then --apply again",
         "next: labelstill push --only relabel --project yard",
     ]
     assert words.applied(Applied((), (), 0, ()), "yard")[-1] == "next: labelstill curate --project yard"
+    again = words.applied(Applied((), (), 2, (), to_relabel=2), "yard")
+    assert again[-1] == "next: labelstill push --only relabel --project yard"
+
+
+def test_the_last_thing_said_is_where_the_app_is_and_how_it_ends() -> None:
+    said = words.of_app("http://127.0.0.1:5151/datasets/yard", ["Probably wrong"], "yard")
+    assert said[-2:] == [
+        "open http://127.0.0.1:5151/datasets/yard",
+        "Ctrl-C closes the app; then, or meanwhile elsewhere: labelstill curate --apply --project yard",
+    ]
+    (box,) = [line for line in said if line.startswith("tag one box")]
+    assert "open the photo, click the box" in box
+    assert any("with nothing selected the whole view is tagged" in line for line in said)
+
+
+@pytest.mark.server
+def test_a_job_in_the_background_that_is_terminated_says_that_the_app_is_closed(project: Project) -> None:
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); " + LABELSTILL[2]
+    command = [sys.executable, "-c", ignoring, "curate", "--project", str(project.root)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("Ctrl-C"):
+            lines.append(process.stdout.readline())
+            assert lines[-1], "it has ended"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "")
+    assert lines[-2].startswith("open http://127.0.0.1:")
+    assert lines[-2].endswith("?view=probably-wrong\n")
+    assert errors.splitlines()[-1].startswith("the app is closed; next: labelstill curate --apply")
+    assert "same command" not in errors
+
+
+@pytest.mark.server
+def test_a_tag_that_needs_a_look_is_exit_code_two(project: Project) -> None:
+    code = (
+        "import sys, pathlib; from distill.curate import build; from distill.fiftyone_server import database\n"
+        "from labeling.project import Project; from tests.curated import findings\n"
+        f"project = Project.open(pathlib.Path({str(project.root)!r}))\n"
+        "with database(project) as fo, project.open_store() as store:\n"
+        "    fo.load_dataset(build(project, store, findings()).name).tag_samples('relable')\n"
+    )
+    tagged = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert tagged.returncode == 0, tagged.stderr
+    done = curate(project, "--apply")
+    assert done.returncode == 2, done.stderr
+    (problem,) = [line for line in done.stdout.splitlines() if line.startswith("attention")]
+    assert "8 x tag 'relable': did you mean 'relabel'?" in problem
 
 
 @pytest.mark.server

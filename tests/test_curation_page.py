@@ -22,6 +22,7 @@ from distill.curation.coverage import Coverage, Gap
 from distill.curation.duplicates import Pair
 from distill.curation.groups import Group
 from distill.curation.page import SUSPECTS, render
+from distill.curation.readiness import NEXT
 from labeling.core.store import Store
 from labeling.images import LoadedImage, load
 from labeling.stored_photos import StoredPhotos
@@ -60,12 +61,12 @@ def test_figures_at_the_top_are_those_of_the_findings(store: Store) -> None:
     series = Group("sequence", (first, second, third))
     page = Page(html_of(store, findings(doubts, repeated(pairs, groups=(series,)), seen)))
     text = page.text
-    assert "1 label is probably wrong or missing." in text
+    assert "1 label to look at first." in text
     for tile in (
         "200 images with labels",
         "350 boxes",
         "170 images reviewed by people",
-        "1 probably wrong or missing",
+        "1 labels to look at first",
         "2 images that repeat another",  # the first of the three is the one to keep
         "1 of 3 classes with enough to start",
         "40% of the waiting images are of known kinds",
@@ -103,12 +104,23 @@ def test_label_is_solid_and_what_should_stand_there_is_dashed(store: Store) -> N
 
 def test_the_most_doubtful_are_shown_and_the_rest_is_counted(store: Store) -> None:
     label, other = store.annotations_of(images_of(store)[0])
-    doubts = [suspect(label, None, "spurious", 0.99 - number / 100) for number in range(SUSPECTS + 7)]
+    doubts = [suspect(label, None, "spurious", 0.99 - number / 200) for number in range(SUSPECTS + 7)]
+    less = [suspect(other, None, "bad box", 0.4)] * 11
     calm = [suspect(other, None, "spurious", 0.0)] * 500
-    html = section(html_of(store, findings(doubts + calm)), "labels")
-    assert html.count("<article") == SUSPECTS
-    assert "And 7 more with less suspicion" in Page(html).text
-    assert "spurious 48" in Page(html).text
+    html = html_of(store, findings(doubts + less + calm))
+    labels = section(html, "labels")
+    assert f"{SUSPECTS + 7} labels to look at first." in Page(html).text
+    assert labels.count("<article") == SUSPECTS
+    assert f"7 of the {SUSPECTS + 7} are not drawn here. And 11 more with less suspicion." in Page(labels).text
+    assert f"spurious {SUSPECTS + 7}" in Page(labels).text
+    assert "bad box 0" in Page(labels).text
+
+
+def test_labels_of_little_suspicion_are_counted_and_not_shown(store: Store) -> None:
+    label, _ = store.annotations_of(images_of(store)[0])
+    html = html_of(store, findings([suspect(label, None, "spurious", 0.3)]))
+    assert "Nothing speaks loudly against the labels." in text_of(html)
+    assert "No label stands out. And 1 more with less suspicion." in text_of(html, "labels")
 
 
 def test_pairs_stand_side_by_side_and_on_their_side_of_the_threshold(store: Store) -> None:
@@ -137,6 +149,8 @@ def test_balance_says_what_there_is_and_what_is_missing(store: Store) -> None:
     assert f"{HOSTILE} 40 too few 110 50 10" in text
     assert "ladder 0 none 150 0 0" in text
     assert "2.5 ×" in text
+    assert "1 ×" in text
+    assert "150 images to start, 500 reviewed by people is ready." in text
     assert "20%" in text  # 60 of 300 discs touch the border
     assert "30 small, 150 medium, 120 large" in text
     assert f"5% of the images with disc hold {HOSTILE} too" in text  # 8 of 160
@@ -168,8 +182,30 @@ def test_gaps_are_shown_with_examples(store: Store) -> None:
     assert "40% of 30 images that wait look like one of the 170 that people reviewed." in text
     assert "5 without features are left out." in text
     assert "18 images wait, 2 reviewed; 2.3 times the usual distance from what was reviewed" in text
-    assert "1 image waits, none reviewed" in text
+    assert "1 image waits" in text
     assert len(re.findall(r"<image ", html)) == 4
+
+
+def test_where_nobody_has_reviewed_there_is_no_share_and_no_bar(store: Store) -> None:
+    html = html_of(store, findings(coverage=Coverage("yolo", 0, 30, 0.0, (Gap(30, 0, None, ()),))))
+    assert Page(html).text.count("Nobody has reviewed anything yet.") == 2
+    assert "of known kinds" not in Page(html).text
+    assert "hardly seen" not in Page(html).text
+    assert "meter" not in section(html, "coverage")
+
+
+def test_page_names_one_number_for_next(store: Store) -> None:
+    found = findings()
+    said = f"labelstill next {NEXT} names those that teach most"
+    html = html_of(store, replace(found, balance=replace(found.balance, plan=(said,))))
+    assert set(re.findall(r"labelstill next (\d+)", html)) == {"50"}
+
+
+def test_photos_without_a_camera_are_said_to_have_none(store: Store) -> None:
+    found = pictured(findings())
+    assert "No photo names a camera." not in text_of(html_of(store, found), "balance")
+    nameless = replace(found, balance=replace(found.balance, cameras=Counter()))
+    assert "No photo names a camera." in text_of(html_of(store, nameless), "balance")
 
 
 def test_hostile_names_are_text_and_nothing_comes_from_outside(store: Store) -> None:
@@ -224,7 +260,7 @@ def test_nothing_found_reads_as_nothing_found(store: Store) -> None:
     html = html_of(store, findings())
     assert "Nothing speaks loudly against the labels." in text_of(html)
     assert "Nothing speaks against any label." in text_of(html, "labels")
-    assert "No two images look nearly the same." in text_of(html, "duplicates")
+    assert "No two images look nearly the same. The threshold is 0.880: it was given." in text_of(html, "duplicates")
     assert "Not measured: no image has features." in text_of(html, "coverage")
     assert "Every part ran on every image." in text_of(html, "left-out")
     assert "Collect 150 images of ladder: there is none yet." in text_of(html, "plan")

@@ -73,6 +73,8 @@ def test_every_image_is_a_sample_with_its_boxes_and_where_they_come_from(room: C
     assert (label.suspicion, label.kind, label.signals) == (0.7, "wrong class", ["teacher", "looks"])
     assert label.why == "teacher says so; looks says so"
     assert label.confidence is None
+    told = [name for name in label.to_dict() if name in ("kind", "why", "suspicion", "source", "labelstill_id")]
+    assert told == ["kind", "why", "suspicion", "source", "labelstill_id"]
     claims = shown.claims.detections
     assert [(one.label, one.confidence, one.model, one.prompt) for one in claims] == [
         ("box", 0.8, "drawn/1", "a box"),

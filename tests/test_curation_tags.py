@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.curation.originals import Names, Originals
-from distill.curation.tags import Notes, merged, parse, remarks, tags_of, understand
+from distill.curation.tags import Notes, merged, parse, remarks, sweeping, tags_of, understand
 from labeling.core.errors import InputError
 from labeling.core.store import Store
-from labeling.core.store_decisions import DECISIONS
+from labeling.core.store_decisions import DECISIONS, Decided
 from tests import outcomes
 from tests.made_stores import write
 
@@ -86,10 +88,21 @@ def test_two_originals_of_one_image_are_a_problem() -> None:
     assert "more than one image" in said.problems[0]
 
 
-def test_a_tag_that_is_nearly_a_decision_is_a_note_with_a_remark() -> None:
-    said = understand(["relable"], _original)
-    assert said.decisions == {"note": ("relable",)}
-    assert said.problems == ("tag 'relable': was taken as a note: did you mean 'relabel'?",)
+def test_drop_and_relabel_contradict_each_other_and_so_does_all_at_once() -> None:
+    said = understand(["drop: dark", "relabel", "split-test"], _original)
+    assert said.decisions == {"split-test": ()}
+    assert said.problems == ("tags 'drop' and 'relabel': contradict each other: remove one of them",)
+    assert understand(["ok", "drop", "relabel"], _original).unclear == {"ok", "drop", "relabel"}
+
+
+def test_a_tag_that_is_nearly_a_decision_waits_until_somebody_mends_it() -> None:
+    said = understand(["relable", "dark"], _original)
+    assert said.decisions == {"note": ("dark",)}
+    assert said.refused == {"relable"}
+    assert said.problems == ("tag 'relable': did you mean 'relabel'? write 'note: relable' if it is a note",)
+    meant = understand(["note: relable"], _original)
+    assert (meant.decisions, meant.problems) == ({"note": ("relable",)}, ())
+    assert tags_of("note", "relable; dark", str) == ("note: relable", "dark")
     assert not understand(["a fine picture of a wheel"], _original).problems
 
 
@@ -114,6 +127,29 @@ def test_an_original_is_written_by_its_name_and_unknown_decisions_not_at_all() -
     assert tags_of("duplicate-of", FIRST, lambda sha256: "IMG_12.jpg") == ("duplicate-of: IMG_12.jpg",)
     assert tags_of("from another world", "", str) == ()
     assert tags_of("note", "ok", str) == ("note: ok",)
+
+
+# A missed click
+
+
+def _on(decision: str, images: int, label: str = "") -> list[Decided]:
+    return [Decided(f"{number:064d}", decision, "", label) for number in range(images)]
+
+
+def test_a_decision_that_newly_covers_most_images_is_counted() -> None:
+    assert sweeping(_on("drop", 60), [], 60) == {"drop": 60}
+    assert sweeping([*_on("drop", 31), *_on("ok", 30), *_on("relabel", 40, "a box")], [], 60) == {
+        "drop": 31,
+        "relabel": 40,
+    }
+
+
+def test_what_is_few_known_or_only_a_remark_is_no_missed_click() -> None:
+    assert sweeping(_on("drop", 20), [], 20) == {}
+    assert sweeping(_on("drop", 60), _on("drop", 30), 60) == {}
+    assert sweeping(_on("note", 60), [], 60) == {}
+    assert sweeping(_on("ok", 60, "a box"), [], 60) == {}
+    assert sweeping([*_on("drop", 21), *_on("drop", 21, "a box")], [], 60) == {}
 
 
 # Against labels.db
@@ -195,6 +231,15 @@ def test_the_shown_name_finds_its_image_again(names: Names) -> None:
     for image in ("one", "two", "three"):
         assert names.find(names.name_of(outcomes.digest(image))) == outcomes.digest(image)
     assert names.name_of(outcomes.digest("three")) == "IMG_3.jpg"
+
+
+@pytest.mark.parametrize("paths", [("/p/A.jpg", "/p/a.jpg"), ("/p/ b.jpg", "/p/b.jpg"), ("/p/c.jpg ", "/p/c.jpg")])
+def test_names_that_differ_too_little_for_a_tag_find_their_images_again(tmp_path: Path, paths: tuple[str, ...]) -> None:
+    with Store.open(tmp_path / "labels.db", create=True) as store:
+        write(store, ["box"], [outcomes.outcome(path, paths=(path,)) for path in paths])
+        names = Names(store)
+    for path in paths:
+        assert names.find(names.name_of(outcomes.digest(path)).strip()) == outcomes.digest(path)
 
 
 def test_a_duplicate_without_a_name_means_the_one_to_keep(names: Names) -> None:

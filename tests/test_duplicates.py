@@ -21,7 +21,7 @@ from distill.curation.near_pairs import NEIGHBOURS, _nearest, near_pairs, outlin
 from labeling.core.errors import InputError
 from labeling.core.store import FileStamp, ImageOutcome, Store
 from labeling.core.store_decisions import Decided, DecisionLedger
-from labeling.vectors import Encoder, unit
+from labeling.vectors import LOOK, Encoder, unit
 from tests import paths
 
 Grey = npt.NDArray[np.uint8]
@@ -242,6 +242,13 @@ def test_very_few_images_are_no_special_case(tmp_path: Path, count: int) -> None
     found = found_in(tmp_path, [photo(f"/p/{row}.jpg", scenery(row)) for row in range(count)])
     assert found.pairs == found.examples == ()
     assert not found.curve.pairs_above.any()
+
+
+def test_features_of_images_that_are_all_dropped_are_no_special_case(tmp_path: Path) -> None:
+    only = photo("/p/a.jpg", scenery(1))
+    look = Encoder(LOOK, 64 * 5)
+    with store_of(tmp_path, [only]) as store:
+        assert near_pairs(store, [], np.zeros((0, 48, 48), np.uint8), look)[0].shape == (0, 2)
 
 
 def test_the_answer_is_the_same_twice(tmp_path: Path) -> None:

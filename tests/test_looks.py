@@ -75,9 +75,16 @@ def test_swapped_class_comes_first_and_says_what_it_looks_like(store: Store, cla
     assert doubt.label is not None
     assert doubt.label.id == ids[0]
     assert doubt.strength > 0.5
-    assert doubt.reason == "looks like cup: 100% of its neighbours, 0% its own"
+    assert doubt.reason == "looks like cup: 100% of the boxes most like it (48% of all boxes); 0% are fork"
     others = [one.strength for one in looks(store) if one.kind == "wrong class" and one.label != doubt.label]
     assert max(others, default=0.0) < 0.2
+
+
+def test_a_class_that_is_everywhere_says_nothing_about_one_that_is_seldom(store: Store) -> None:
+    called = ["cup"] * 190 + ["fork"] * 10
+    fill(store, called, ["nothing"] * 200)
+    forks = [one for one in looks(store) if one.kind == "wrong class" and one.label and one.label.class_name == "fork"]
+    assert max((one.strength for one in forks), default=0.0) < 0.15
 
 
 def test_box_that_looks_like_nothing_is_odd(store: Store) -> None:

@@ -184,6 +184,11 @@ def test_a_count_below_one_is_refused(project: Project, capsys: pytest.CaptureFi
     assert re.match("error: .*'?N'?", capsys.readouterr().err)
 
 
+def test_a_count_beyond_all_images_gives_all(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    many(project, 3)
+    assert len(told(project, capsys, "9" * 30)["images"]) == 3
+
+
 def test_a_project_without_labels_says_what_to_do(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["next", "--project", str(project.root)]) == 1
     assert "labelstill label" in capsys.readouterr().err

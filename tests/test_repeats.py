@@ -40,7 +40,9 @@ def test_other_class_takes_more_overlap() -> None:
 
 def test_box_inside_another_is_a_weak_doubt() -> None:
     inner = (120.0, 120.0, 160.0, 160.0)
-    strengths = [d.strength for d in repeats(scene(label("cup", BOX), label("cup", inner)))]
+    doubts = list(repeats(scene(label("cup", BOX), label("cup", inner))))
+    strengths = [d.strength for d in doubts]
+    assert {d.reason for d in doubts} == {"the smaller box lies wholly inside another, of cup"}
     assert len(strengths) == 2
     assert 0 < max(strengths) < 0.2
     assert list(repeats(scene(label("cup", BOX), label("fork", inner)))) == []

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from ..curation.findings import Findings, Mistaken
 
+NEEDS_A_LOOK = 2
+"""Exit code of --apply if tags are left that it does not understand."""
+
 _WAIT_FOR_ANOTHER_S = 600.0
 _LOOK_EVERY_S = 5.0
 
@@ -44,23 +47,30 @@ def run(
         str | None,
         typer.Option("--embeddings", metavar="MODEL", help="Compare images by this model: a folder, or a hub id."),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --apply: write even a decision about most of the images.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> int:
     """Show which labels are probably wrong, what repeats, what is thin and what was never seen.
 
-    The app runs on this machine alone until Ctrl-C. What people tag there are decisions once --apply has run.
+    The app runs on this machine alone until Ctrl-C. What people tag there are decisions once --apply has run; it
+    exits with 2 if there are tags that it does not understand.
     """
     opened = Project.open(project)
     if apply and (no_app or browser or embeddings):
         raise InputError("--apply only brings tags back: leave out --no-app, --open and --embeddings")
+    if yes and not apply:
+        raise InputError("--yes belongs to --apply: add --apply, or leave out --yes")
     if not opened.database_path.exists():
         raise StateError(f"{opened.root}: nothing is labelled yet: labelstill label PHOTOS --project {_typed(opened)}")
     if apply:
-        _apply(opened, as_json=as_json)
-    elif no_app:
+        return _apply(opened, sure=yes, as_json=as_json)
+    if no_app:
         _report(opened, embeddings, as_json=as_json)
     else:
         _app(opened, embeddings, port, browser=browser, as_json=as_json)
+    return 0
 
 
 def _app(project: Project, embeddings: str | None, port: int, *, browser: bool, as_json: bool) -> None:
@@ -73,6 +83,7 @@ def _app(project: Project, embeddings: str | None, port: int, *, browser: bool, 
         from ..curate import build
         from ..curation.mistakenness import mistaken
         from ..curation.scenes import scenes
+        from ..curation.views import WRONG
 
         with _turn(project, tell), project.open_store() as store:
             found = _found(project, store, embeddings, tell, mistaken=lambda: mistaken(scenes(store)))
@@ -81,10 +92,12 @@ def _app(project: Project, embeddings: str | None, port: int, *, browser: bool, 
             said, facts = words.lines(found, store), words.facts(found, store)
         tell("opening the app")
         views = fiftyone.load_dataset(built.name).list_saved_views()
-        with open_app(fiftyone, built.name, port, browser=browser) as app:
+        first = WRONG if WRONG in views else None
+        with open_app(fiftyone, built.name, port, view=first, browser=browser) as app:
             facts |= {"url": app.url, "dataset": built.name, "views": views, "left_out": built.left_out}
             said += words.of_dataset(built) + words.of_app(app.url, views, _typed(project))
-            with suppress(KeyboardInterrupt):
+            # SIGTERM, all that ends a job in the background, comes as SystemExit.
+            with suppress(KeyboardInterrupt, SystemExit):
                 print(json.dumps(facts) if as_json else "\n".join(map(printable, said)), flush=True)
                 app.wait(lambda: answers(fiftyone))
     tell(f"the app is closed; next: labelstill curate --apply --project {_typed(project)}")
@@ -110,7 +123,7 @@ def _report(project: Project, embeddings: str | None, *, as_json: bool) -> None:
     print("\n".join(map(printable, said)))
 
 
-def _apply(project: Project, *, as_json: bool) -> None:
+def _apply(project: Project, *, sure: bool, as_json: bool) -> int:
     from ..fiftyone_server import database
 
     tell = _teller(as_json)
@@ -119,9 +132,10 @@ def _apply(project: Project, *, as_json: bool) -> None:
         from ..curate import apply
 
         with _turn(project, tell), project.open_store() as store:
-            done = apply(project, store)
+            done = apply(project, store, sure=sure)
     said = map(printable, words.applied(done, _typed(project)))
     print(json.dumps(words.applied_facts(done)) if as_json else "\n".join(said))
+    return NEEDS_A_LOOK if done.problems else 0
 
 
 def _found(

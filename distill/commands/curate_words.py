@@ -13,6 +13,7 @@ from labeling.studio.pulled import shown_name
 
 from ..curation import page_words
 from ..curation.doubts import Suspect
+from ..curation.tags import Problem
 
 if TYPE_CHECKING:
     from labeling.core.store import Store
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _SHOWN_SUSPECTS = 5
 _JSON_SUSPECTS = 100
 _SHOWN_PROBLEMS = 20
+_SHOWN_IMAGES = 3
 
 TAGS = {
     "ok": "looked at, nothing to do",
@@ -94,14 +96,15 @@ def of_dataset(built: Built) -> list[str]:
 
 
 def of_app(url: str, views: Sequence[str], project: str) -> list[str]:
-    """Say where the app is, which views it has, and what to do there."""
+    """Say which views the app has and what to do there; last, so that they are seen, where it is and how it ends."""
     width = max(map(len, TAGS))
     return [
+        "saved views (the box above FILTER, on the left)",
+        *(f"  {view}" for view in views),
+        "tag photos: select them, tag icon, type a tag, Enter, Apply; with nothing selected the whole view is tagged",
+        'tag one box: open the photo, click the box, tag icon, "+ tag selected label", type a tag, Enter, Apply',
+        *(f"  {tag.ljust(width)}  {meaning}" for tag, meaning in TAGS.items()),
         f"open {url}",
-        "  saved views (the box above FILTER, on the left)",
-        *(f"    {view}" for view in views),
-        "  select images, press the tag icon above them, type a tag, Enter, Apply; its tab Labels tags single boxes",
-        *(f"    {tag.ljust(width)}  {meaning}" for tag, meaning in TAGS.items()),
         f"Ctrl-C closes the app; then, or meanwhile elsewhere: labelstill curate --apply --project {project}",
     ]
 
@@ -115,10 +118,13 @@ def applied(done: Applied, project: str) -> list[str]:
             said.append(
                 f"  {name.ljust(14)}{added[name]} new" + (f", {removed[name]} taken back" if removed[name] else "")
             )
-    said += [f"attention    {problem}" for problem in done.problems[:_SHOWN_PROBLEMS]]
-    if len(done.problems) > _SHOWN_PROBLEMS:
-        said.append(f"attention    {len(done.problems) - _SHOWN_PROBLEMS} more: see --json")
-    if added["relabel"]:
+    problems = _grouped(done.problems)
+    said += [f"attention    {problem}" for problem in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        said.append(f"attention    {len(problems) - _SHOWN_PROBLEMS} more: see --json")
+    if problems:
+        said.append("these tags stay as they are: mend them in the app, then --apply again")
+    if done.to_relabel:
         said.append(f"next: labelstill push --only relabel --project {project}")
     else:
         said.append(f"next: labelstill curate --project {project}")
@@ -131,8 +137,23 @@ def applied_facts(done: Applied) -> dict[str, Any]:
         "added": [asdict(one) for one in done.added],
         "removed": [asdict(one) for one in done.removed],
         "unchanged": done.unchanged,
-        "problems": list(done.problems),
+        "problems": [str(problem) for problem in done.problems],
+        "to_relabel": done.to_relabel,
     }
+
+
+def _grouped(problems: Sequence[Problem]) -> list[str]:
+    """Return problems as sentences; equal ones are one, with some of their images."""
+    images: dict[str, list[str]] = {}
+    for problem in problems:
+        images.setdefault(problem.what, []).append(problem.image)
+    said = []
+    for what, places in images.items():
+        names = list(dict.fromkeys(name for name in places if name))
+        more = f" and {len(names) - _SHOWN_IMAGES} more" if len(names) > _SHOWN_IMAGES else ""
+        among = f" (on {', '.join(names[:_SHOWN_IMAGES])}{more})" if names else ""
+        said.append(f"{len(places)} x {what}{among}" if len(places) > 1 else str(Problem(places[0], what)))
+    return said
 
 
 def _worst(found: Findings, most: int) -> list[Suspect]:

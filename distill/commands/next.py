@@ -110,7 +110,7 @@ def choices(store: Store, count: int) -> Choices:
     states: dict[str, str] = dict(store.rows("SELECT sha256, state FROM v_images WHERE sha256 IS NOT NULL"))
     waiting = [sha256 for sha256, state in states.items() if state in ("new", "prelabelled")]
     candidates = [sha256 for sha256 in waiting if sha256 not in left_out]
-    queue = list(islice(order(store, candidates, audit_share=0), count))
+    queue = list(islice(order(store, candidates, audit_share=0), min(count, len(candidates))))
     labels = store.annotations_of_images([one.sha256 for one in queue], "machine")
     encoder = image_encoder(store)
     return Choices(

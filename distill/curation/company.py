@@ -22,6 +22,12 @@ _PRIOR = 0.05
 _PSEUDO = 2.0
 """A pair of classes counts as if it had been seen as often as chance would have it in so many more images."""
 
+_COMMON = 0.2
+"""A class that so large a share of the images holds belongs everywhere: its company says nothing."""
+
+_MET = 5
+"""Another class that was seen in fewer other images is no company to judge by."""
+
 _FLOOR = 0.06
 _ELSEWHERE_IOU = 0.5
 
@@ -47,7 +53,8 @@ def company(scenes: Callable[[], Iterable[Scene]]) -> Iterator[Doubt]:
 
     The lift of a class by another one is P(class | other) / P(class) over all images but this one. The mean of the
     logarithms over the other classes of the image, l, and over whether the class is there once more, gives the
-    strength p e^-l / (1 + p e^-l). What machines claim elsewhere in the image counts as there once more.
+    strength p e^-l / (1 + p e^-l). What machines claim elsewhere in the image counts as there once more. Common
+    classes, and labels beside which nothing familiar speaks against them, yield nothing.
 
     Args:
         scenes: called twice, returns all images each time.
@@ -62,15 +69,28 @@ def company(scenes: Callable[[], Iterable[Scene]]) -> Iterator[Doubt]:
         counted = Counter(label.class_name for label in scene.labels)
         for label in scene.labels:
             name = label.class_name
+            if seen.one[name] - 1 >= _COMMON * (seen.images - 1):
+                continue
             again = counted[name] > 1 or _claimed_elsewhere(scene, label)
+            strange = _strange(seen, name, counted)
             odds = _PRIOR * math.exp(-_log_lift(seen, name, counted, again))
             strength = odds / (1 + odds)
-            if strength >= _FLOOR:
-                others = ", ".join(sorted(other for other in counted if other != name)[:3])
-                beside = f" beside {others}" if others else ""
-                only = "" if again else ", and is here only once"
-                reason = f"{name} is seldom seen{beside}{only}"
+            if strange and strength >= _FLOOR:
+                other, beside = strange[0], seen.both[name, strange[0]] - 1
+                reason = f"{name} is seldom seen beside {other}: in {beside} of {seen.one[other] - 1} other images"
                 yield Doubt(scene.sha256, "wrong class", label, None, strength, "company", reason)
+
+
+def _strange(seen: _Seen, name: str, counted: Counter[str]) -> list[str]:
+    """Return other classes of an image with which a class is seen half as often as by chance, the commonest first."""
+    share = (seen.one[name] - 1) / (seen.images - 1)
+    expected = {other: share * (seen.one[other] - 1) for other in counted if other != name}
+    rarely = [
+        other
+        for other, by_chance in expected.items()
+        if by_chance > 0 and seen.one[other] > _MET and seen.both[name, other] - 1 <= by_chance / 2
+    ]
+    return sorted(rarely, key=lambda other: (-seen.one[other], other))
 
 
 def _log_lift(seen: _Seen, name: str, counted: Counter[str], again: bool) -> float:

@@ -83,10 +83,7 @@ def collect(
     doubts = chain(signals(store), mistaken() if mistaken is not None else ())
     suspects = rank(scenes(store), doubts, accepted=_accepted(store))
     if not any(scene.claims for scene in scenes(store)):
-        notes.append(
-            "nothing stands beside the labels: missing objects are found where people have reviewed what a teacher "
-            "said, or where a student has spoken"
-        )
+        notes.append("no second opinion yet: review some photos to find missing objects, or let a student label them")
     shown("duplicates")
     repeated = duplicates(store)
     shown("coverage")

@@ -35,6 +35,9 @@ _BORROWED_IOU = 0.7
 
 _PRIOR_CLASS = 0.05
 _PRIOR_ODD = 0.03
+_LEAST_VOTES = 0.3
+"""A class with a smaller share of the neighbours is not what a box looks like."""
+
 _FLOOR = 0.08
 """Doubts below are not worth a row's attention."""
 
@@ -43,9 +46,9 @@ def looks(store: Store) -> Iterator[Doubt]:
     """Yield labels whose neighbours have other classes ("wrong class"), or that are far from their own ("spurious").
 
     A box has the feature of the encoder where it is a machine's own or a machine's box shares 0.7 with it; colours
-    and edges (``vectors.LOOK``) speak for the others. No label votes for itself, and classes are drawn about equally
-    into the neighbours, so that a common class does not outvote the others. Classes with fewer than five boxes, and
-    labels without any feature, yield nothing.
+    and edges (``vectors.LOOK``) speak for the others. No label votes for itself. A class counts by how much more often
+    it is among the neighbours than among all boxes that may be, so that a common class does not outvote the others.
+    Classes with fewer than five boxes, and labels without any feature, yield nothing.
 
     Args:
         store: labels.db.
@@ -145,19 +148,24 @@ def _judge(labels: list[Annotation], points: Vectors) -> Iterator[Doubt]:
     if not len(known):
         return
     labels, points, classes = [labels[i] for i in known], points[known], classes[known]
-    own = _votes(points, classes, len(names))
-    self_share = own[np.arange(len(labels)), classes]
-    own[np.arange(len(labels)), classes] = 0
-    other, other_share = own.argmax(axis=1), own.max(axis=1)
-    least = 0.5 / _NEIGHBOURS
-    odds = _PRIOR_CLASS * (other_share + least) / (self_share + least)
+    votes, chance = _votes(points, classes, len(names))
+    each = np.arange(len(labels))
+    # Votes against those that chance would give, in neighbours; half a neighbour keeps rare classes from extremes.
+    lifts = (votes * _NEIGHBOURS + 0.5) / (chance * _NEIGHBOURS + 0.5)
+    own = lifts[each, classes]
+    lifts[votes < _LEAST_VOTES] = 0
+    lifts[each, classes] = 0
+    other = lifts.argmax(axis=1)
+    odds = _PRIOR_CLASS * lifts[each, other] / own
     wrong = odds / (1 + odds)
     ranks = _oddness(points, classes)
     odd = _PRIOR_ODD / (_PRIOR_ODD + ranks)
     for i, label in enumerate(labels):
         if wrong[i] >= _FLOOR:
+            there, usual, itself = votes[i, other[i]], chance[other[i]], votes[i, classes[i]]
             reason = (
-                f"looks like {names[other[i]]}: {other_share[i]:.0%} of its neighbours, {self_share[i]:.0%} its own"
+                f"looks like {names[other[i]]}: {there:.0%} of the boxes most like it ({usual:.0%} of all boxes); "
+                f"{itself:.0%} are {label.class_name}"
             )
             yield Doubt(label.sha256, "wrong class", label, None, float(wrong[i]), "looks", reason)
         if odd[i] >= _FLOOR:
@@ -165,8 +173,13 @@ def _judge(labels: list[Annotation], points: Vectors) -> Iterator[Doubt]:
             yield Doubt(label.sha256, "spurious", label, None, float(odd[i]), "looks", reason)
 
 
-def _votes(points: Vectors, classes: npt.NDArray[np.int_], count: int) -> npt.NDArray[np.float64]:
-    """Return the share of each class among the nearest neighbours of each point but itself, near ones weigh more."""
+def _votes(
+    points: Vectors, classes: npt.NDArray[np.int_], count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the share of each class among the nearest neighbours of each point, near ones weigh more, and by chance.
+
+    A point is no neighbour of itself. Shares are (n, count) and (count,).
+    """
     share = max(FEWEST, min(_BASE_OF_CLASS, _BASE // count))
     base = np.concatenate([_drawn(np.flatnonzero(classes == name), share) for name in range(count)])
     distances, neighbours = _nearest(points, base, min(_NEIGHBOURS, len(base) - 1))
@@ -174,7 +187,8 @@ def _votes(points: Vectors, classes: npt.NDArray[np.int_], count: int) -> npt.ND
     votes = np.zeros((len(points), count))
     rows = np.repeat(np.arange(len(points)), neighbours.shape[1])
     np.add.at(votes, (rows, classes[neighbours].ravel()), weights.ravel())
-    return np.asarray(votes / votes.sum(axis=1, keepdims=True))
+    chance = np.bincount(classes[base], minlength=count) / len(base)
+    return np.asarray(votes / votes.sum(axis=1, keepdims=True)), chance
 
 
 def _oddness(points: Vectors, classes: npt.NDArray[np.int_]) -> npt.NDArray[np.float64]:

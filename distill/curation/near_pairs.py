@@ -75,8 +75,8 @@ def _comparable(vectors: Vectors, encoder: Encoder) -> Vectors:
     known = np.abs(vectors).sum(axis=1) > 0
     if encoder.model == LOOK:
         # Colours and edges each by their own strength: a brighter copy has more of all of them.
-        planes = vectors.reshape(len(vectors), -1, 5)
-        vectors = (planes / np.maximum(np.linalg.norm(planes, axis=1, keepdims=True), 1e-6)).reshape(len(vectors), -1)
+        planes = vectors.reshape(len(vectors), vectors.shape[1] // 5, 5)
+        vectors = (planes / np.maximum(np.linalg.norm(planes, axis=1, keepdims=True), 1e-6)).reshape(vectors.shape)
     centred = vectors - vectors[known].mean(axis=0) if known.any() else vectors
     return unit(np.where(known[:, None], centred, 0).astype(np.float32))
 

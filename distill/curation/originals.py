@@ -29,10 +29,11 @@ class Names:
         return sha256 in self._known
 
     def name_of(self, sha256: str) -> str:
-        """Return the shortest name that stands for one image alone; its sha256 where no file holds it."""
+        """Return the shortest name by which ``find`` returns this image; its sha256 where none does."""
         path = self._paths.get(sha256, sha256)
-        name = PurePath(path).name
-        return name if len(self._images.get(_folded(name), ())) == 1 else path
+        # Around a name in a tag spaces do not count.
+        finding = (one for one in (PurePath(path).name, path) if self._images.get(_folded(one.strip())) == {sha256})
+        return next(finding, sha256)
 
     def find(self, name: str) -> str:
         """Return the sha256 of the image that a name stands for; case does not matter.

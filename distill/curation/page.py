@@ -19,6 +19,7 @@ from . import page_words as words
 from .doubts import KINDS
 from .page_pictures import Album
 from .plots import curve, heat, histogram, hours
+from .readiness import NEXT, START_IMAGES, SUBTLE_IMAGES
 
 if TYPE_CHECKING:
     from .findings import Findings
@@ -45,7 +46,7 @@ def render(findings: Findings, store: Store, project_name: str, ontology: Ontolo
         MissingExtraError: matplotlib is not installed.
     """
     album = Album(store, {name: row for row, name in enumerate(ontology.names)}, photo)
-    doubted = [one for one in findings.suspects if one.suspicion > 0]
+    first = [one for one in findings.suspects if one.suspicion >= words.PROBABLE]
     return page(
         _TEMPLATE,
         project=project_name,
@@ -55,13 +56,16 @@ def render(findings: Findings, store: Store, project_name: str, ontology: Ontolo
         headline=words.headline(findings),
         tiles=words.tiles(findings),
         remarks=words.remarks(findings),
-        kinds=rows.kinds(doubted[:SUSPECTS], KINDS),
-        suspects=[album.suspect(one) for one in doubted[:SUSPECTS]],
-        doubted=len(doubted),
+        kinds=rows.kinds(first, KINDS),
+        suspects=[album.suspect(one) for one in first[:SUSPECTS]],
+        first=len(first),
+        less=sum(0 < one.suspicion < words.PROBABLE for one in findings.suspects),
         duplicates=_duplicates(findings, album),
         balance=_balance(findings, ontology),
         coverage=_coverage(findings, album),
         plan=[words.sentence(step) for step in findings.balance.plan],
+        next=NEXT,
+        waiting=findings.coverage is None or findings.coverage.waiting > 0,
         notes=[words.sentence(note) for note in findings.notes],
         vanished=sorted(album.vanished),
     )  # fmt: skip
@@ -89,6 +93,9 @@ def _balance(findings: Findings, ontology: Ontology) -> Mapping[str, Any]:
         "plots": [one for one in _plots(findings) if one["plot"] is not None],
         "slices": rows.slices(found),
         "cameras": rows.cameras(found),
+        "start": START_IMAGES,
+        "ready": SUBTLE_IMAGES,
+        "looked_at": len(found.brightness),
     }
 
 
@@ -117,6 +124,6 @@ def _coverage(findings: Findings, album: Album) -> Mapping[str, Any] | None:
         return None
     return {
         "standing": words.coverage(found),
-        "share": 100 * found.covered_share,
+        "share": 100 * found.covered_share if found.reviewed and found.waiting else None,
         "gaps": [{"said": words.gap(gap), "shown": album.plain(gap.examples[:4])} for gap in found.gaps],
     }

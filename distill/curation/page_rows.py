@@ -28,9 +28,9 @@ _LETTERS = 18
 _LOOKS = {"none": "bad", "too few": "bad", "enough to start": "fair", "ready": "good"}
 
 
-def kinds(shown: Sequence[Suspect], names: Sequence[Kind]) -> list[dict[str, Any]]:
-    """Return every kind of error with how many of the labels that are shown are doubted for it."""
-    counts = Counter(one.kind for one in shown)
+def kinds(first: Sequence[Suspect], names: Sequence[Kind]) -> list[dict[str, Any]]:
+    """Return every kind of error with how many of the labels to look at first are doubted for it."""
+    counts = Counter(one.kind for one in first)
     return [{"name": name, "slug": name.replace(" ", "-"), "count": counts[name]} for name in names]
 
 
@@ -95,7 +95,7 @@ def _class(one: ClassBalance, colour: str) -> dict[str, Any]:
         "sizes": {"small": small, "medium": medium, "large": 100 * one.large / boxes} if one.boxes else None,
         "sizes_said": f"{one.small:,} small, {one.medium:,} medium, {one.large:,} large",
         "border": f"{one.touching_border / boxes:.0%}" if one.boxes else "",
-        "oversample": f"{one.oversample:.1f} ×" if one.boxes and one.oversample > 1.05 else "",
+        "oversample": f"{one.oversample:.2g} ×" if one.boxes else "",
     }
 
 

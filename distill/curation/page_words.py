@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .findings import Findings
 
 PROBABLE = 0.5
-"""From this suspicion on a label is called probably wrong."""
+"""From this suspicion on a label is one to look at first."""
 
 _READY = ("ready", "enough to start")
 _MOST_NAMES = 8
@@ -24,11 +24,10 @@ def headline(found: Findings) -> str:
     """Return the one sentence that sums the findings up."""
     if not found.balance.images:
         return "Nothing is labelled yet."
-    wrong = sum(one.suspicion >= PROBABLE for one in found.suspects)
-    if not wrong:
+    first = sum(one.suspicion >= PROBABLE for one in found.suspects)
+    if not first:
         return "Nothing speaks loudly against the labels."
-    be = "is" if wrong == 1 else "are"
-    return f"{counted(wrong, 'label')} {be} probably wrong or missing."
+    return f"{counted(first, 'label')} to look at first."
 
 
 def tiles(found: Findings) -> list[dict[str, str]]:
@@ -39,11 +38,11 @@ def tiles(found: Findings) -> list[dict[str, str]]:
         (f"{balance.images:,}", "images with labels", "balance"),
         (f"{balance.boxes:,}", "boxes", "balance"),
         (f"{balance.reviewed_images:,}", "images reviewed by people", "coverage"),
-        (f"{sum(one.suspicion >= PROBABLE for one in found.suspects):,}", "probably wrong or missing", "labels"),
+        (f"{sum(one.suspicion >= PROBABLE for one in found.suspects):,}", "labels to look at first", "labels"),
         (f"{repeats(found):,}", "images that repeat another", "duplicates"),
         (f"{ready} of {len(balance.classes)}", "classes with enough to start", "balance"),
     ]
-    if found.coverage is not None and found.coverage.waiting:
+    if found.coverage is not None and found.coverage.waiting and found.coverage.reviewed:
         rows.append((f"{found.coverage.covered_share:.0%}", "of the waiting images are of known kinds", "coverage"))
     return [{"value": value, "label": label, "section": section} for value, label, section in rows]
 
@@ -51,9 +50,9 @@ def tiles(found: Findings) -> list[dict[str, str]]:
 def remarks(found: Findings) -> list[dict[str, str]]:
     """Say in plain words what deserves a look, the most telling first, each with its section."""
     said = []
-    wrong = Counter(one.kind for one in found.suspects if one.suspicion >= PROBABLE)
-    if wrong:
-        parts = ", ".join(f"{wrong[kind]:,} {kind}" for kind in KINDS if wrong[kind])
+    first = Counter(one.kind for one in found.suspects if one.suspicion >= PROBABLE)
+    if first:
+        parts = ", ".join(f"{first[kind]:,} {kind}" for kind in KINDS if first[kind])
         said.append((f"Look at these labels first: {parts}.", "labels"))
     repeated = repeats(found)
     if repeated:
@@ -70,7 +69,9 @@ def remarks(found: Findings) -> list[dict[str, str]]:
         names = ", ".join(thin[:_MOST_NAMES]) + (f" and {len(thin) - _MOST_NAMES} more" if thin[_MOST_NAMES:] else "")
         said.append((f"Too few images of: {names}.", "balance"))
     said += [(sentence(remark), "balance") for remark in found.balance.remarks]
-    if found.coverage is not None and found.coverage.gaps:
+    if found.coverage is not None and found.coverage.waiting and not found.coverage.reviewed:
+        said.append(("Nobody has reviewed anything yet.", "coverage"))
+    elif found.coverage is not None and found.coverage.gaps:
         waiting = sum(gap.size for gap in found.coverage.gaps)
         kinds = counted(len(found.coverage.gaps), "kind")
         said.append((f"People have hardly seen {kinds} of images, {waiting:,} in all.", "coverage"))
@@ -88,7 +89,7 @@ def coverage(found: Coverage) -> str:
         return "Every image was reviewed: none waits."
     if not found.reviewed:
         return (
-            f"People have reviewed no image yet, so nothing is covered. {counted(found.waiting, 'image')} "
+            f"Nobody has reviewed anything yet. {counted(found.waiting, 'image')} "
             f"{'waits' if found.waiting == 1 else 'wait'}; these are the kinds among them."
         )
     look = "waits looks" if found.waiting == 1 else "wait look"
@@ -101,9 +102,11 @@ def coverage(found: Coverage) -> str:
 
 def gap(one: Gap) -> str:
     """Say how large a kind of images is, how much of it people have seen, and how far it is from what they have."""
+    waiting = f"{counted(one.size, 'image')} {'waits' if one.size == 1 else 'wait'}"
+    if one.distance is None:
+        return waiting
     reviewed = f"{one.reviewed:,} reviewed" if one.reviewed else "none reviewed"
-    far = "" if one.distance is None else f"; {one.distance:.1f} times the usual distance from what was reviewed"
-    return f"{counted(one.size, 'image')} {'waits' if one.size == 1 else 'wait'}, {reviewed}{far}"
+    return f"{waiting}, {reviewed}; {one.distance:.1f} times the usual distance from what was reviewed"
 
 
 def sentence(text: str) -> str:

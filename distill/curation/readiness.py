@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from math import sqrt
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,9 @@ START_IMAGES = 150
 
 SUBTLE_IMAGES = 500
 """So many it takes where a class is hard to tell from others or from the background, and for a class to be ready."""
+
+NEXT = 50
+"""So many images are proposed to be labelled next."""
 
 OVERSAMPLE_BELOW = 0.1
 """Classes that fewer images hold are repeated in training. LVIS, with 1,203 classes, takes 0.001."""
@@ -89,9 +92,13 @@ def remarks(found: Balance) -> Iterator[str]:
 
 
 def plan(found: Balance, subtle: Collection[str] = ()) -> Iterator[str]:
-    """Yield what to do next, the most urgent first: collect, label, collect under other conditions, oversample."""
+    """Yield what to do next, the most urgent first: collect, label, collect under other conditions, oversample.
+
+    A step that many classes need is one sentence.
+    """
     thin = sorted((one for one in found.classes if one.wanted_images), key=lambda one: -one.wanted_images)
-    yield from _first(thin, _collect)
+    for target in sorted({one.images + one.wanted_images for one in thin}):
+        yield from _collect([one for one in thin if one.images + one.wanted_images == target], target)
     yield from _label(found, thin, subtle)
     yield from islice(_conditions(found), _MOST_CLASSES)
     if found.images >= _ENOUGH and not found.empty_images:
@@ -100,16 +107,18 @@ def plan(found: Balance, subtle: Collection[str] = ()) -> Iterator[str]:
             "and there is none yet"
         )
     rare = sorted((one for one in found.classes if one.oversample > 1.05), key=lambda one: -one.oversample)
-    yield from _first(
-        rare, lambda one: f"oversample {one.name}: show its images {one.oversample:.1f} times as often in training"
-    )
+    if rare:
+        times = _named([f"{one.name} {one.oversample:.1f} times" for one in rare])
+        yield f"oversample: show images of these classes more often in training: {times}"
 
 
-def _collect(one: ClassBalance) -> str:
-    if not one.images:
-        return f"collect {one.wanted_images:,} images of {one.name}: there is none yet"
-    target = one.images + one.wanted_images
-    return f"collect {one.wanted_images:,} more images of {one.name}: {one.images:,} of {target:,} are there"
+def _collect(thin: Sequence[ClassBalance], target: int) -> Iterator[str]:
+    absent = [one.name for one in thin if not one.images]
+    few = [one for one in thin if one.images]
+    if absent:
+        yield f"collect {target:,} images of each class that has none yet: {_named(absent)}"
+    if few:
+        yield f"collect images until there are {target:,}: {_named([f'{one.name} has {one.images:,}' for one in few])}"
 
 
 def _label(found: Balance, thin: Sequence[ClassBalance], subtle: Collection[str]) -> Iterator[str]:
@@ -117,22 +126,19 @@ def _label(found: Balance, thin: Sequence[ClassBalance], subtle: Collection[str]
     if not waiting:
         return
     yield (
-        f"label next: {waiting:,} of {found.images:,} images were never reviewed; labelstill next 50 names those that "
-        "teach most"
+        f"label next: {waiting:,} of {found.images:,} images were never reviewed; labelstill next {NEXT} names those "
+        "that teach most"
     )
     seen = [one for one in thin if one.images > one.reviewed_images]
     if seen:
-        named = ", ".join(f"{one.name} ({one.images - one.reviewed_images:,})" for one in seen[:_MOST_CLASSES])
-        yield f"review first the images in which the teacher saw a rare class: {named}"
-    short = [one for one in found.classes if not one.wanted_images]
-    short = [one for one in short if one.reviewed_images < target_of(one.name in subtle)]
-    yield from _first(
-        short,
-        lambda one: (
-            f"review {target_of(one.name in subtle) - one.reviewed_images:,} more images of {one.name}: "
-            f"{one.reviewed_images:,} of {one.images:,} are reviewed"
-        ),
-    )
+        waits = _named([f"{one.name} ({one.images - one.reviewed_images:,})" for one in seen])
+        yield f"review first the images in which the teacher saw a rare class: {waits}"
+    enough = [one for one in found.classes if not one.wanted_images]
+    for target in sorted({target_of(one.name in subtle) for one in enough}):
+        short = [one for one in enough if target_of(one.name in subtle) == target and one.reviewed_images < target]
+        if short:
+            counts = _named([f"{one.name} has {one.reviewed_images:,} of {one.images:,}" for one in short])
+            yield f"review images until {target:,} of each class are reviewed: {counts}"
 
 
 def _conditions(found: Balance) -> Iterator[str]:
@@ -144,10 +150,14 @@ def _conditions(found: Balance) -> Iterator[str]:
     if missing:
         yield f"collect photos that are {' or '.join(missing)} if the camera will see such: there is none yet"
     for part in found.slices:
-        for one, here in zip(found.classes, part.class_images, strict=True):
-            # By chance alone fewer than 1 in 100 classes would be missing where 5 images are expected.
-            if not here and one.images * part.images >= 5 * looked_at:
-                yield f"collect {one.name} in photos that are {part.name}: none of {part.images:,} holds one"
+        # By chance alone fewer than 1 in 100 classes would be missing where 5 images are expected.
+        never = [
+            one.name
+            for one, here in zip(found.classes, part.class_images, strict=True)
+            if not here and one.images * part.images >= 5 * looked_at
+        ]
+        if never:
+            yield f"collect {_named(never)} in photos that are {part.name}: none of {part.images:,} holds one"
 
 
 def _always_together(found: Balance) -> Iterator[str]:
@@ -164,10 +174,9 @@ def _always_together(found: Balance) -> Iterator[str]:
                 )
 
 
-def _first(some: Sequence[ClassBalance], line: Callable[[ClassBalance], str]) -> Iterator[str]:
-    yield from map(line, some[:_MOST_CLASSES])
-    if len(some) > _MOST_CLASSES:
-        yield f"the same for {len(some) - _MOST_CLASSES:,} more, such as {some[_MOST_CLASSES].name}"
+def _named(some: Sequence[str]) -> str:
+    more = f" and {len(some) - _MOST_CLASSES:,} more" if len(some) > _MOST_CLASSES else ""
+    return ", ".join(some[:_MOST_CLASSES]) + more
 
 
 def _share(part: int, whole: int) -> str:

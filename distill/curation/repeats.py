@@ -49,7 +49,8 @@ def repeats(scene: Scene) -> Iterator[Doubt]:
         if shared[i, j] >= low[i, j]:
             reason = f"shares {shared[i, j]:.0%} with another box, of {other.class_name}"
         else:
-            reason = f"{inside[i, j]:.0%} of the smaller lie inside another box of {other.class_name}"
+            lying = "wholly" if inside[i, j] > 1 - 1e-6 else "nearly wholly"
+            reason = f"the smaller box lies {lying} inside another, of {other.class_name}"
         strength = float(strengths[i, j]) * (1 if weaker else _THE_OTHER)
         yield Doubt(scene.sha256, "duplicate box", labels[i], other, strength, "repeats", reason)
 

@@ -82,9 +82,9 @@ def declare(dataset: Any) -> None:
     import fiftyone as fo
 
     def boxes() -> Any:
-        texts = dict.fromkeys(("labelstill_id", "source", "model", "annotator", "prompt", "kind", "why"), "")
-        lists: dict[str, list[str]] = {"signals": [""], "decided": [""]}
-        return fo.Detections(detections=[fo.Detection(**texts, **lists, suspicion=0.0)])
+        doubts = {"kind": "", "why": "", "suspicion": 0.0, "signals": [""]}
+        texts = dict.fromkeys(("source", "model", "annotator", "prompt", "labelstill_id"), "")
+        return fo.Detections(detections=[fo.Detection(**doubts, **texts, decided=[""])])
 
     everything = fo.Sample(
         filepath="/everything.jpg",
@@ -182,16 +182,17 @@ def _detection(
         confidence=confidence,
         mask=mask,
         tags=list(decided),
-        decided=decided,
-        labelstill_id=annotation.id,
+        # The app shows them in this order.
+        kind=suspect.kind if suspect and suspect.suspicion else None,
+        why="; ".join(suspect.reasons) if suspect else None,
+        suspicion=suspicion,
+        signals=list(suspect.signals) if suspect else [],
         source=made.source,
         model=made.model,
         annotator=made.annotator,
         prompt=made.prompt,
-        suspicion=suspicion,
-        kind=suspect.kind if suspect and suspect.suspicion else None,
-        signals=list(suspect.signals) if suspect else [],
-        why="; ".join(suspect.reasons) if suspect else None,
+        labelstill_id=annotation.id,
+        decided=decided,
     )
 
 

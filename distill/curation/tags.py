@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from labeling.core.errors import InputError
-from labeling.core.store_decisions import DECISIONS
+from labeling.core.store_decisions import DECISIONS, Decided
 
 Notes = tuple[str, ...]
 """The remarks that one decision carries; of ``duplicate-of`` the sha256 of the other image."""
@@ -19,7 +20,19 @@ JOINED = "; "
 _WORD = re.compile(r"\s*(?P<word>[^:]*?)\s*(?::(?P<note>.*))?", re.DOTALL)
 _DUPLICATE_OF = re.compile(r"\s*duplicate[\s_-]*of\b\s*:?(?P<note>.*)", re.DOTALL | re.IGNORECASE)
 _OF_IMAGES = ("duplicate-of", "split-test")
-_AGAINST_OK = ("relabel", "drop")
+_AGAINST = (("ok", "relabel"), ("ok", "drop"), ("drop", "relabel"))
+_SWEEPING_SHARE = 0.5
+_SWEEPING_IMAGES = 20
+
+
+class Problem(NamedTuple):
+    """Tags that could not be understood: the name of their image, "" where labels.db knows none, and what is wrong."""
+
+    image: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.image}: {self.what}" if self.image else self.what
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ def understand(tags: Iterable[str], original: Callable[[str], str], *, on_label:
     """Read the tags of one image or of one label.
 
     Case, spaces and the kind of dash do not matter. A tag that is no decision is a free note; one that is nearly a
-    decision is taken as a note and remarked on.
+    decision is neither until somebody mends it.
 
     Args:
         tags: in any order.
@@ -67,7 +80,10 @@ def understand(tags: Iterable[str], original: Callable[[str], str], *, on_label:
             refused.add(tag)
             problems.append(f"tag {tag!r}: says nothing: write what there is to note, or remove it")
             continue
-        problems += _remark(tag, word)
+        if word == "note" and (near := _near_miss(tag)):
+            refused.add(tag)
+            problems.append(f"tag {tag!r}: did you mean {near!r}? write 'note: {tag.strip()}' if it is a note")
+            continue
         found.setdefault(word, []).extend(notes)
     decisions = {word: tuple(dict.fromkeys(notes)) for word, notes in found.items()}
     for words, why in _contradictions(decisions):
@@ -105,7 +121,10 @@ def tags_of(decision: str, note: str, name_of: Callable[[str], str]) -> tuple[st
     if decision not in DECISIONS:
         return ()
     if decision == "note":
-        return tuple(part if parse(part) == ("note", part) else f"note: {part}" for part in remarks(note))
+        return tuple(
+            part if parse(part) == ("note", part) and not _near_miss(part) else f"note: {part}"
+            for part in remarks(note)
+        )
     behind = name_of(note) if decision == "duplicate-of" else JOINED.join(remarks(note))
     return (f"{decision}: {behind}" if behind else decision,)
 
@@ -144,15 +163,36 @@ def merged(
     return added, removed
 
 
-def _remark(tag: str, word: str) -> list[str]:
-    found = _WORD.fullmatch(tag)
-    near = get_close_matches(found["word"].lower(), DECISIONS, n=1, cutoff=0.7) if found and word == "note" else []
-    return [f"tag {tag!r}: was taken as a note: did you mean {near[0]!r}?"] if near and near[0] != "note" else []
+def sweeping(added: Iterable[Decided], stored: Sequence[Decided], images: int) -> dict[str, int]:
+    """Return the decisions that would newly cover most of the images, as a missed click does, and how many each.
+
+    Notes do not count, nor does ``ok`` on labels: people may well look at every label.
+
+    Args:
+        added: what is to be written.
+        stored: what stands already.
+        images: so many there are.
+    """
+    known = {(one.decision, one.sha256) for one in stored}
+    covered: dict[str, set[str]] = {}
+    for one in added:
+        counts = one.decision != "note" and not (one.decision == "ok" and one.annotation_id)
+        if counts and (one.decision, one.sha256) not in known:
+            covered.setdefault(one.decision, set()).add(one.sha256)
+    most = max(_SWEEPING_IMAGES, _SWEEPING_SHARE * images)
+    return {decision: len(some) for decision, some in covered.items() if len(some) > most}
+
+
+def _near_miss(tag: str) -> str | None:
+    """Return the decision that a tag nearly names; None for one that says ``note`` itself, or nothing of the kind."""
+    found = _WORD.fullmatch(tag.replace("\N{FULLWIDTH COLON}", ":"))
+    near = get_close_matches(found["word"].lower(), DECISIONS, n=1, cutoff=0.7) if found else []
+    return near[0] if near and near[0] != "note" else None
 
 
 def _contradictions(decisions: Mapping[str, Notes]) -> Iterable[tuple[set[str], str]]:
-    against = [word for word in _AGAINST_OK if word in decisions]
-    if "ok" in decisions and against:
-        yield {"ok", *against}, f"tags 'ok' and {against[0]!r}: contradict each other: remove one of them"
+    for one, other in _AGAINST:
+        if one in decisions and other in decisions:
+            yield {one, other}, f"tags {one!r} and {other!r}: contradict each other: remove one of them"
     if len(decisions.get("duplicate-of", ())) > 1:
         yield {"duplicate-of"}, "tags 'duplicate-of': name more than one image: keep one of them"

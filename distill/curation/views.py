@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from labeling.report_words import counted
+
 from .doubts import KINDS
+from .page_words import PROBABLE
 
 if TYPE_CHECKING:
     from ..balance import Balance
@@ -24,9 +27,7 @@ DARK = "Dark"
 BLURRED = "Blurred"
 DECIDED = "Decided already"
 
-_SHOWN_SHARE = 0.2
-_SHOWN_AT_LEAST = 100
-_ODDEST = 100
+_SHOWN_AT_LEAST = 20
 _THIN_VERDICTS = ("none", "too few")
 _REVIEWED = ["reviewed", "reviewed-empty"]
 
@@ -36,17 +37,17 @@ def wrong(kind: str) -> str:
     return f"{WRONG}: {kind}"
 
 
-def save_views(dataset: Any, suspects: Sequence[Suspect], balance: Balance | None) -> None:
-    """Save the views in a dataset that holds its samples.
+def save_views(dataset: Any, suspects: Sequence[Suspect], balance: Balance) -> None:
+    """Save the views in a dataset that holds its samples; those that would show nothing are left out.
 
     Args:
         dataset: see ``build``.
         suspects: the ranked list that its fields come from, best first.
-        balance: names the classes that are thin.
+        balance: names the classes that are thin, and the photos that are dark or blurred.
     """
     from fiftyone import ViewField as F
 
-    least = _least(suspects)
+    least, few = _least(suspects)
 
     def doubtful() -> Any:
         return F("suspicion") >= least
@@ -61,7 +62,7 @@ def save_views(dataset: Any, suspects: Sequence[Suspect], balance: Balance | Non
         (
             WRONG,
             _with_boxes(dataset, doubtful, doubtful).sort_by("suspicion", reverse=True),
-            "The most doubtful labels and what may be missing, worst image first; 'why' says the reason",
+            f"Labels that are probably wrong or missing, worst image first; 'why' says the reason{few}",
         )
     ]
     for one in KINDS:
@@ -71,10 +72,10 @@ def save_views(dataset: Any, suspects: Sequence[Suspect], balance: Balance | Non
             (
                 wrong(one),
                 _with_boxes(dataset, **{boxes: partial(of_kind, one)}).sort_by(worst, reverse=True),
-                _WHAT[one],
+                f"{_WHAT[one]}{few}",
             )
         )
-    thin = [one.name for one in balance.classes if one.verdict in _THIN_VERDICTS] if balance is not None else []
+    thin = [one.name for one in balance.classes if one.verdict in _THIN_VERDICTS]
     views += [
         (
             TWINS,
@@ -89,33 +90,39 @@ def save_views(dataset: Any, suspects: Sequence[Suspect], balance: Balance | Non
         (
             THIN,
             dataset.filter_labels("labels", F("label").is_in(thin)),
-            f"Classes with too few images: {', '.join(thin) or 'none'}",
+            f"Classes with too few images: {', '.join(thin)}",
         ),
         (
             DISAGREE,
             _with_boxes(dataset.match(F("state").is_in(_REVIEWED)), by_teacher, by_teacher).sort_by(
                 "suspicion", reverse=True
             ),
-            "People have reviewed these, and the teacher says something else",
+            f"People have reviewed these, and the teacher says something else{few}",
         ),
         (
             NEVER_SEEN,
             dataset.match(F("gap") != None).sort_by("gap"),  # noqa: E711
             "Examples of kinds of images that nobody has reviewed yet, the largest gap first",
         ),
-        (DARK, _first(dataset, "brightness"), "The darkest pictures first"),
-        (BLURRED, _first(dataset, "sharpness"), "The most blurred pictures first"),
+        (DARK, *_slice(dataset, balance, "dark", "brightness")),
+        (BLURRED, *_slice(dataset, balance, "blurred", "sharpness")),
         (DECIDED, _decided(dataset), "What labels.db holds decisions about; removing a tag takes one back"),
     ]
     for name, view, description in views:
-        dataset.save_view(name, view, description=f"{len(view)} images. {description}", overwrite=True)
+        if images := len(view):
+            described = f"{counted(images, 'image')}. {description}"
+            dataset.save_view(name, view, description=described, overwrite=True)
 
 
-def _least(suspects: Sequence[Suspect]) -> float:
-    """Return how doubtful a row has to be to be shown: the upper fifth of the list, and never 0."""
-    rows = sorted((one.suspicion for one in suspects), reverse=True)
-    last = max(round(_SHOWN_SHARE * len(rows)), min(_SHOWN_AT_LEAST, len(rows))) - 1
-    return max(rows[last], 1e-9) if rows else 1e-9
+def _least(suspects: Sequence[Suspect]) -> tuple[float, str]:
+    """Return how doubtful a row has to be to be shown, never 0, and what to say if that is less than probable."""
+    rows = sorted((one.suspicion for one in suspects if one.suspicion > 0), reverse=True)
+    probable = sum(one >= PROBABLE for one in rows)
+    if probable >= _SHOWN_AT_LEAST or probable == len(rows):
+        return PROBABLE, ""
+    least = rows[:_SHOWN_AT_LEAST][-1]
+    shown = sum(one >= least for one in rows)
+    return least, f". Suspicion of {PROBABLE:g} or more: {probable}; the {shown} most doubtful are shown"
 
 
 def _with_boxes(view: Any, labels: _Expression | None = None, missing: _Expression | None = None) -> Any:
@@ -133,10 +140,10 @@ def _with_boxes(view: Any, labels: _Expression | None = None, missing: _Expressi
     return view
 
 
-def _first(dataset: Any, field: str) -> Any:
-    from fiftyone import ViewField as F
-
-    return dataset.match(F(field) != None).sort_by(field).limit(_ODDEST)  # noqa: E711
+def _slice(dataset: Any, balance: Balance, name: str, field: str) -> tuple[Any, str]:
+    """Return the photos of one kind, the lowest value of a field first, and what makes them so."""
+    members, rule = next(((one.members, one.rule) for one in balance.slices if one.name == name), ((), ""))
+    return dataset.select_by("labelstill_id", members).sort_by(field), f"The most {name} first: {rule}"
 
 
 def _decided(dataset: Any) -> Any:
