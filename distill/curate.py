@@ -56,6 +56,7 @@ class Applied:
         unchanged: so many stand as they stood.
         problems: tags that could not be understood; they stay where they are.
         to_relabel: images that people shall label again, by now.
+        datasets: so many of the project were in FiftyOne; without any nothing can have been tagged.
     """
 
     added: tuple[Decided, ...]
@@ -63,6 +64,7 @@ class Applied:
     unchanged: int
     problems: tuple[Problem, ...]
     to_relabel: int = 0
+    datasets: int = 1
 
 
 def build(project: Project, store: Store, findings: Findings) -> Built:
@@ -145,7 +147,7 @@ def apply(project: Project, store: Store, *, sure: bool = False) -> Applied:
             unchanged += step.unchanged
             problems += step.problems
         to_relabel = len(DecisionLedger(store).images("relabel"))
-    return Applied(tuple(added), tuple(removed), unchanged, tuple(problems), to_relabel)
+    return Applied(tuple(added), tuple(removed), unchanged, tuple(problems), to_relabel, len(found))
 
 
 def _check(store: Store, added: list[Decided]) -> None:
@@ -224,8 +226,11 @@ def _read(store: Store, dataset: Any) -> _Step:
         before = understand(read.decided, original, on_label=bool(label_id))
         step.problems += [Problem(names.name_of(sha256), problem) for problem in now.problems]
         known = stored.get((sha256, label_id), {})
-        unclear = now.unclear | before.unclear
-        added, removed = merged(before.decisions, now.decisions, known, unclear)
+        # What was unclear then and is not named any more is taken back all the same.
+        gone = before.unclear - {parse(tag)[0] for tag in read.tags}
+        unclear = (now.unclear | before.unclear) - gone
+        was = {**before.decisions, **{word: known[word] for word in gone & known.keys()}}
+        added, removed = merged(was, now.decisions, known, unclear)
         step.added += [Decided(sha256, word, JOINED.join(notes), label_id) for word, notes in added.items()]
         step.removed += [Decided(sha256, word, JOINED.join(known[word]), label_id) for word in sorted(removed)]
         step.unchanged += len(now.decisions.keys() - added.keys())

@@ -78,11 +78,22 @@ def order(
 
 
 def set_aside(store: Store) -> frozenset[str]:
-    """Return the images that need no labels of people: decided as a whole to be dropped, or to repeat another one."""
-    decided = DecisionLedger(store).all()
-    return frozenset(
-        one.sha256 for one in decided if one.decision in ("drop", "duplicate-of") and not one.annotation_id
-    )
+    """Return the images that need no labels of people: decided as a whole to be dropped, or to repeat another one.
+
+    Of images that are said to repeat each other in a ring one stays, and so does one that repeats a dropped image.
+    """
+    ledger = DecisionLedger(store)
+    dropped, original = ledger.images("drop", whole=True), ledger.images("duplicate-of", whole=True)
+    aside = set(dropped)
+    for sha256 in original:
+        way = [sha256]
+        while (following := original.get(way[-1])) is not None and following not in way:
+            way.append(following)
+        ring = way[way.index(following) :] if following is not None else []
+        kept = min(ring) if ring else next((one for one in reversed(way) if one not in dropped), sha256)
+        if sha256 != kept:
+            aside.add(sha256)
+    return frozenset(aside)
 
 
 def lot(sha256: str, purpose: str) -> float:

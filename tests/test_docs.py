@@ -259,9 +259,10 @@ def test_every_script_and_link_that_is_named_exists() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_picture_is_small_and_of_the_demo() -> None:
-    (path,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
-    assert (ROOT / path).stat().st_size <= 200 * 1024
+def test_pictures_are_small_and_the_first_is_of_the_demo() -> None:
+    path, *figures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert len(figures) == 2
+    assert max((ROOT / name).stat().st_size for name in (path, *figures)) <= 200 * 1024
     with Image.open(ROOT / path) as picture:
         assert picture.size == (640 + 12 + 640, 480)
 

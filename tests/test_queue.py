@@ -177,6 +177,15 @@ def test_only_what_was_decided_about_a_whole_image_sets_it_aside(store: Store) -
     assert set_aside(store) == {images[0], images[1]}
 
 
+def test_of_images_that_repeat_each_other_in_a_ring_one_stays(store: Store) -> None:
+    a, b, c, d, e = sorted(write(store, *(scored(name, 0.5) for name in "abcde")))
+    ring = [(a, b), (b, c), (c, a), (d, c)]
+    DecisionLedger(store).change([Decided(one, "duplicate-of", other) for one, other in ring])
+    assert set_aside(store) == {b, c, d}
+    DecisionLedger(store).change([Decided(e, "drop"), Decided(a, "duplicate-of", e)])
+    assert set_aside(store) == {b, c, d, e}
+
+
 @pytest.mark.parametrize("broken", [[np.nan, 1.0], [np.inf, 1.0], [0.0, 0.0]])
 def test_the_order_stays_useful_with_features_missing_broken_or_of_another_encoder(
     store: Store, broken: list[float]

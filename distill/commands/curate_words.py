@@ -112,6 +112,8 @@ def of_app(url: str, views: Sequence[str], project: str) -> list[str]:
 def applied(done: Applied, project: str) -> list[str]:
     """Return what became of the tags, decision by decision, and what to run next."""
     added, removed = Counter(one.decision for one in done.added), Counter(one.decision for one in done.removed)
+    if not done.datasets:
+        return ["FiftyOne holds nothing of this project yet", f"next: labelstill curate --project {project}"]
     said = [f"{len(done.added)} decisions new, {len(done.removed)} taken back, {done.unchanged} as before"]
     for name in DECISIONS:
         if added[name] or removed[name]:
@@ -139,6 +141,7 @@ def applied_facts(done: Applied) -> dict[str, Any]:
         "unchanged": done.unchanged,
         "problems": [str(problem) for problem in done.problems],
         "to_relabel": done.to_relabel,
+        "datasets": done.datasets,
     }
 
 

@@ -18,7 +18,7 @@ START_IMAGES = 150
 SUBTLE_IMAGES = 500
 """So many it takes where a class is hard to tell from others or from the background, and for a class to be ready."""
 
-NEXT = 50
+NEXT = 20
 """So many images are proposed to be labelled next."""
 
 OVERSAMPLE_BELOW = 0.1
