@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 if TYPE_CHECKING:
+    from tests.curated import Curated
     from tests.studio_servers import StudioServer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,8 +70,18 @@ def studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioSe
 
 
 @pytest.fixture(scope="session")
-def fiftyone_home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def fo(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The module ``fiftyone`` with a real mongod that all tests of the session share."""
     from tests.fiftyone_home import configured
 
     return configured(tmp_path_factory.mktemp("fiftyone"))
+
+
+@pytest.fixture
+def room(tmp_path: Path, fo: Any) -> Iterator[Curated]:
+    """A small project with labels of people and of a teacher, and nothing of it in FiftyOne yet."""
+    from tests.curated import curated, forget
+
+    made = curated(tmp_path)
+    yield made
+    forget(made)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from tests.curated import (
     curated,
     decided,
     findings,
-    forget,
     of,
     opened,
     tag,
@@ -36,18 +34,6 @@ from tests.outcomes import machine
 from tests.outcomes import outcome as plain
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def room(tmp_path: Path, fiftyone_home: Any) -> Iterator[Curated]:
-    made = curated(tmp_path)
-    yield made
-    forget(made)
-
-
-@pytest.fixture
-def fo(fiftyone_home: Any) -> Any:
-    return fiftyone_home
 
 
 # One dataset per content

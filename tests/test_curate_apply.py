@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,6 @@ from tests.curated import (
 )
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def room(tmp_path: Path, fiftyone_home: Any) -> Iterator[Curated]:
-    made = curated(tmp_path)
-    yield made
-    forget(made)
-
-
-@pytest.fixture
-def fo(fiftyone_home: Any) -> Any:
-    return fiftyone_home
 
 
 # Back

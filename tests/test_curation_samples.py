@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from tests.curated import (
     Curated,
     curated,
     findings,
-    forget,
     of,
     opened,
     suspect,
@@ -35,18 +33,6 @@ from tests.made_stores import Thing, ellipse, ontology, outcome, photo, write
 from tests.outcomes import machine
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def room(tmp_path: Path, fiftyone_home: Any) -> Iterator[Curated]:
-    made = curated(tmp_path)
-    yield made
-    forget(made)
-
-
-@pytest.fixture
-def fo(fiftyone_home: Any) -> Any:
-    return fiftyone_home
 
 
 # What is shown

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,26 +12,12 @@ from distill.curation.doubts import KINDS
 from labeling.core.store_decisions import Decided, DecisionLedger
 from tests.curated import (
     Curated,
-    curated,
     findings,
-    forget,
     opened,
     suspect,
 )
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def room(tmp_path: Path, fiftyone_home: Any) -> Iterator[Curated]:
-    made = curated(tmp_path)
-    yield made
-    forget(made)
-
-
-@pytest.fixture
-def fo(fiftyone_home: Any) -> Any:
-    return fiftyone_home
 
 
 # Saved views

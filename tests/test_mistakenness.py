@@ -56,18 +56,18 @@ def by_hand(doubts: list[Doubt]) -> None:
     assert all(one.sha256 == IMAGE and one.reason.startswith("FiftyOne: ") for one in doubts)
 
 
-def test_doubts_are_those_worked_out_by_hand(fiftyone_home: Any) -> None:
+def test_doubts_are_those_worked_out_by_hand(fo: Any) -> None:
     unheard = Scene("b" * 64, "/photos/b.jpg", SIZE, "prelabelled", LABELS, ())
     doubts = list(mistaken([SCENE, unheard]))
     by_hand(doubts)
     assert all((one.label or one.claim) in (*LABELS, *CLAIMS) for one in doubts)
 
 
-def test_a_dataset_is_read_and_left_as_it_was(fiftyone_home: Any) -> None:
+def test_a_dataset_is_read_and_left_as_it_was(fo: Any) -> None:
     from distill.curation.samples import Remarks, declare, sample
 
-    before = set(fiftyone_home.list_datasets())
-    dataset = fiftyone_home.Dataset()
+    before = set(fo.list_datasets())
+    dataset = fo.Dataset()
     declare(dataset)
     dataset.add_sample(sample(SCENE, "/photos/a.jpg", Remarks())[0])
     fields = set(dataset.get_field_schema(flat=True))
@@ -80,13 +80,13 @@ def test_a_dataset_is_read_and_left_as_it_was(fiftyone_home: Any) -> None:
     assert set(dataset.get_field_schema(flat=True)) == fields
     assert (dataset.list_evaluations(), dataset.list_brain_runs()) == ([], [])
     dataset.delete()
-    assert set(fiftyone_home.list_datasets()) == before
+    assert set(fo.list_datasets()) == before
 
 
-def test_without_claims_there_are_no_doubts_and_nothing_stays(fiftyone_home: Any) -> None:
-    before = set(fiftyone_home.list_datasets())
+def test_without_claims_there_are_no_doubts_and_nothing_stays(fo: Any) -> None:
+    before = set(fo.list_datasets())
     assert list(mistaken([Scene(IMAGE, "/photos/a.jpg", SIZE, "reviewed", LABELS, CLAIMS[5:])])) == []
     doubts = mistaken([SCENE])
     next(iter(doubts))
     doubts.close()  # type: ignore[attr-defined]
-    assert set(fiftyone_home.list_datasets()) == before
+    assert set(fo.list_datasets()) == before
