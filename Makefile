@@ -9,7 +9,7 @@ PEER := .bench/peer/autodistill
 PYTEST := $(BIN)/python -m pytest
 BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu studio
 
-.PHONY: help setup studio-env demo test test-fast test-slow check bench measure clean
+.PHONY: help setup studio-env demo test test-fast test-slow check bench measure measure-curation clean
 
 help:
 	@echo "make setup      .venv with every extra that shares one environment"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-slow  full-size models and other long tests"
 	@echo "make check      ruff and mypy"
 	@echo "make measure    the figures of README and model card"
+	@echo "make measure-curation  those of label errors, duplicates and next; hours the first time"
 	@echo "make bench      our speed beside that of peers, one table per bench"
 
 setup: $(INSTALLED)
@@ -58,6 +59,13 @@ measure: setup
 	$(BIN)/python scripts/measure_demo_teacher.py
 	$(BIN)/python scripts/measure_real_photos.py
 	$(BIN)/python scripts/measure_box_prompts.py
+
+# Trains 24 small students the first time: two hours on two cores; what is trained is kept.
+measure-curation: setup
+	$(BIN)/python scripts/curation/measure_errors.py --figure docs/planted_errors.png
+	$(BIN)/python scripts/curation/measure_duplicates.py planted ../shared/data --weights ../shared/weights/yolov8n-coco-fp16.safetensors --seeds 2
+	$(BIN)/python scripts/curation/measure_duplicates.py speed
+	$(BIN)/python scripts/curation/measure_next.py --figure docs/next_or_random.png
 
 bench: setup studio-env $(PEER)
 	@for name in $(BENCHES); do $(BIN)/python scripts/bench/$$name.py || exit 1; done
