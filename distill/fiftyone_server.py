@@ -21,7 +21,6 @@ from labeling.project import Project
 from . import mongod
 
 URI_VARIABLE = "FIFTYONE_DATABASE_URI"
-CURATION_FOLDER = "curation"
 
 _WAIT_FOR_ANOTHER_S = 180.0
 _ANSWERS_WITHIN_MS = 5000
@@ -61,16 +60,16 @@ def database(project: Project) -> Iterator[Any]:
             assert uri is not None
             _check(uri, own=program is not None)
             open_here.enter_context(_environment({"database_uri": uri}))
-            open_here.callback(_disconnect)
+            open_here.enter_context(_settings_of(fiftyone, {**settings, "database_uri": uri}))
             with _failures_in_one_line(uri, own=program is not None):
-                _connect(fiftyone, {**settings, "database_uri": uri})
+                fiftyone.list_datasets()
         with _failures_in_one_line(uri, own=program is not None):
             yield fiftyone
 
 
 def make_folder(project: Project) -> Path:
     """Return the folder of everything that can be made anew from labels.db; git ignores it. Raises InputError."""
-    folder = project.root / CURATION_FOLDER
+    folder = project.curation_path
     try:
         folder.mkdir(exist_ok=True)
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -173,16 +172,31 @@ def _check(uri: str, *, own: bool) -> None:
         raise InputError(f"{URI_VARIABLE} is no address: expected mongodb://HOST:PORT") from None
 
 
-def _connect(fiftyone: Any, settings: dict[str, Any]) -> None:
-    """Make the first connection, to another database than before where this process has used one."""
-    for name, value in settings.items():
-        setattr(fiftyone.config, name, value)
-    fiftyone.list_datasets()
+@contextlib.contextmanager
+def _settings_of(fiftyone: Any, settings: dict[str, Any]) -> Iterator[None]:
+    """Hold FiftyOne to these settings; a database that this process had open before is its own again afterwards."""
+    before = {name: getattr(fiftyone.config, name) for name in settings}
+    _disconnect()
+    try:
+        for name, value in settings.items():
+            setattr(fiftyone.config, name, value)
+        yield
+    finally:
+        _disconnect()
+        for name, value in before.items():
+            setattr(fiftyone.config, name, value)
 
 
 def _disconnect() -> None:
     """Let go of the connection, so that nothing is asked of a database that may have ended, at exit or later."""
-    sys.modules["fiftyone.core.odm.database"]._disconnect()
+    module = sys.modules["fiftyone.core.odm.database"]
+    module._disconnect()
+    # What FiftyOne keeps of a connection would be used for the next one, whatever the settings say.
+    module._connection_kwargs.pop("host", None)
+    repositories: Any = sys.modules.get("fiftyone.factory.repo_factory")
+    if repositories is not None:
+        repositories.RepositoryFactory.repos.clear()
+        repositories._db = None
 
 
 @contextlib.contextmanager

@@ -300,7 +300,17 @@ PROJECT = [
     Case("a report below a file", "report --project %/p --out %/drawn/r.html", labelled),
     Case("an export into a folder in use", "convert --project %/p --to coco --out %/photos", labelled),
 ]
-GENERAL = [*USAGE, *REQUEST, *FILES, *WEIGHTS, *CONFIG, *PROJECT]
+CURATION = [
+    Case("curate: no project", "curate --project %/empty"),
+    Case("curate: nothing is labelled", "curate --no-app --project %/p", config("name: x\nclasses: [a]\n")),
+    Case("curate: the app and the page", "curate --no-app --apply --project %/p", labelled),
+    Case("curate: an unknown model", "curate --no-app --embeddings %/photos --project %/p", labelled),
+    Case("next: no project", "next --project %/empty"),
+    Case("next: of nothing", "next --project %/p", config("name: x\nclasses: [a]\n")),
+    Case("next: none", "next 0 --project %/p", labelled),
+    Case("next: a list into a folder", "next --project %/p --out %/photos", labelled),
+]
+GENERAL = [*USAGE, *REQUEST, *FILES, *WEIGHTS, *CONFIG, *PROJECT, *CURATION]
 
 
 def split(typed: str, folder: Path) -> list[str]:

@@ -24,7 +24,7 @@ from tests.paths import ROOT
 from tests.privileges import bound_by_file_modes
 
 SNAPSHOT = ROOT / "tests" / "snapshots" / "errors.txt"
-CASES = 177
+CASES = 185
 #: What differs from run to run, and how it is shown.
 SHIFTING = {
     r"process \d+": "process N",
@@ -52,7 +52,7 @@ def told(case: Case, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
         with bound_by_file_modes() if case.unprivileged else nullcontext():
             code = main(split(case.typed, folder))
         output = capsys.readouterr()
-    said = [line for line in output.err.splitlines() if not line.startswith(("labelling ", "1/1 files"))]
+    said = [line for line in output.err.splitlines() if not line.startswith(("labelling ", "looking at ", "1/1 files"))]
     assert code == 1, (case.about, output)
     assert output.out == "", case.about
     assert said, case.about

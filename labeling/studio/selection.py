@@ -140,9 +140,8 @@ def _with_class(store: Store, class_name: str) -> set[str]:
 
 
 def _condition(text: str, store: Store) -> Condition:
-    if text.strip() in DECISIONS:
-        text = f"decision:{text}"
-    kind, colon, value = (part.strip() for part in text.partition(":"))
+    spelled = f"decision:{text}" if text.strip() in DECISIONS else text
+    kind, colon, value = (part.strip() for part in spelled.partition(":"))
     if not colon or not value or kind not in get_args(Kind):
         raise InputError(f"--only {text!r}: expected class:NAME, state:STATE, or a decision such as relabel")
     known = {"class": store.class_names, "state": lambda: _STATES, "decision": DecisionLedger(store).names}
