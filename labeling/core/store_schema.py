@@ -178,7 +178,41 @@ _TABLES_3 = (
     )""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES_1, _TABLES_2, _TABLES_3)
+_TABLES_4 = (
+    # What the teacher saw but was not sure enough of to claim; a student is not taught that nothing is there.
+    """CREATE TABLE faint (
+        sha256 TEXT NOT NULL REFERENCES images,
+        class_name TEXT NOT NULL REFERENCES classes (name),
+        x0 REAL NOT NULL, y0 REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL,
+        score REAL NOT NULL CHECK (score BETWEEN 0 AND 1),
+        CHECK (x0 < x1 AND y0 < y1)
+    )""",
+    "CREATE INDEX faint_by_image ON faint (sha256)",
+    """CREATE TABLE splits (
+        name TEXT PRIMARY KEY,
+        settings TEXT NOT NULL,  -- JSON mapping
+        made_at TEXT NOT NULL  -- UTC, ISO 8601; when it was last changed
+    )""",
+    """CREATE TABLE split_images (
+        split TEXT NOT NULL REFERENCES splits,
+        sha256 TEXT NOT NULL REFERENCES images,
+        part TEXT NOT NULL CHECK (part IN ('train', 'val', 'test')),
+        fold INTEGER,  -- from 0, where there are folds
+        kin TEXT NOT NULL,  -- sha256 of the first image of its group; its own where it has none
+        PRIMARY KEY (split, sha256)
+    )""",
+    """CREATE TABLE openings (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        student TEXT NOT NULL,  -- sha256 of its weights
+        test TEXT NOT NULL,  -- hash of the images of the test part and their labels
+        opened_at TEXT NOT NULL,  -- UTC, ISO 8601
+        reuse TEXT,  -- why it was opened again; NULL for the first time
+        summary TEXT  -- JSON mapping; NULL until the evaluation has ended
+    )""",
+    "CREATE UNIQUE INDEX openings_first ON openings (student, test) WHERE reuse IS NULL",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES_1, _TABLES_2, _TABLES_3, _TABLES_4)
 """Step i takes a database from version i to version i + 1; a step that was released never changes."""
 
 
