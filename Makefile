@@ -42,7 +42,7 @@ demo: setup
 	$(BIN)/labelstill demo
 
 test: setup studio-env $(PEER)
-	$(PYTEST) -m "not slow and not gpu and not jetson"
+	$(PYTEST) --durations=25 -m "not slow and not gpu and not jetson"
 
 test-fast: setup
 	$(PYTEST) -m "not torch and not http and not slow and not server and not browser and not realdata and not gpu and not jetson"

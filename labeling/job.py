@@ -26,6 +26,7 @@ from .planning import Plan, done_key, make_plan, searched_folders
 from .project import OWN_FILES, OWN_FOLDERS, Project, project_name
 from .teachers import backends
 from .teachers.filter_settings import FilterSettings
+from .teachers.student_weights import find_student, read_student, untaught
 
 if TYPE_CHECKING:
     from .pipeline import Load
@@ -79,7 +80,9 @@ class LabelJob:
         known = Project.exists(self.root)
         config = Project.open(self.root).config if known else ProjectConfig(name=project_name(self.root))
         self.ontology = _ontology(request, config.ontology)
-        self.spec = _teacher_spec(request, config.teacher)
+        self.spec = _teacher_spec(request, config.teacher, self.root)
+        self.untaught: tuple[str, ...] = ()
+        """Classes that the student who labels does not know."""
         # A score in project.yaml stands behind a class's own threshold, one on the command line before it.
         self._scored = _with_default_threshold(self.ontology, config.teacher.score)
         self.scores = backends.effective_scores(self.spec, self._scored)
@@ -93,7 +96,9 @@ class LabelJob:
         self.photos = scan(request.photos, follow_links=config.images.follow_links, exclude=made_here)
         if not self.photos.files:
             raise no_images_error(request.photos, self.photos)
-        backends.detector_weights(self.spec)
+        weights = backends.detector_weights(self.spec).path
+        if self.spec.detector == backends.STUDENT:
+            self.untaught = untaught(read_student(weights), self.ontology.names, weights)
         backends.segmenter_weights(self.spec)
         if not known:
             _check_writable(self.root)
@@ -135,7 +140,7 @@ class LabelJob:
         return make_plan(
             self.photos,
             store.known_files(),
-            store.done_keys(),
+            store.done_keys(backends.machine(self.spec)),
             store.states(),
             self.key(store),
             inputs=self.request.photos,
@@ -231,15 +236,18 @@ def _ontology(request: LabelRequest, known: Ontology | None) -> Ontology:
     return ontology
 
 
-def _teacher_spec(request: LabelRequest, config: TeacherConfig) -> backends.TeacherSpec:
+def _teacher_spec(request: LabelRequest, config: TeacherConfig, root: Path) -> backends.TeacherSpec:
     """Put the command line over project.yaml; weights there belong to the detector and segmenter named there."""
     detector = request.detector or config.detector
     segmenter = request.segmenter or config.segmenter
     own = config if detector == config.detector else TeacherConfig()
+    weights = request.weights or own.weights
+    if detector == backends.STUDENT:
+        weights = str(find_student(root, weights))
     class_names = request.class_names or (Path(own.class_names) if own.class_names else None)
     spec = backends.TeacherSpec(
         detector=detector,
-        weights=request.weights or own.weights,
+        weights=weights,
         class_names=class_names,
         segmenter=segmenter,
         segmenter_weights=request.segmenter_weights

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .core.records import Annotation, Provenance
 from .core.store import Feature, FileStamp, ImageOutcome
+from .core.store_rows import Faint, Machine
 
 if TYPE_CHECKING:
     from .images import LoadedImage
@@ -16,9 +17,15 @@ if TYPE_CHECKING:
 
 
 def labelled_outcome(
-    stamp: FileStamp, image: LoadedImage, labelled: Labelled, names: tuple[str, ...], model: str, done_key: str
+    stamp: FileStamp,
+    image: LoadedImage,
+    labelled: Labelled,
+    names: tuple[str, ...],
+    model: str,
+    done_key: str,
+    machine: Machine = "teacher",
 ) -> ImageOutcome:
-    """Return the outcome of an image that the teacher has seen.
+    """Return the outcome of an image that a teacher, or a student in its place, has seen.
 
     Args:
         stamp: the file.
@@ -27,9 +34,10 @@ def labelled_outcome(
         names: class names in the order of the ontology.
         model: name of the teacher, for the provenance.
         done_key: what the image is done for.
+        machine: whose labels they are.
     """
     rows = labelled.detections
-    annotations = tuple(_annotation(image.sha256, index, rows, names, model) for index in range(len(rows)))
+    annotations = tuple(_annotation(image.sha256, index, rows, names, model, machine) for index in range(len(rows)))
     features = []
     if labelled.image_feature is not None:
         features.append(Feature(None, model, labelled.image_feature))
@@ -47,6 +55,8 @@ def labelled_outcome(
         features=tuple(features),
         drops=labelled.drops,
         done_key=done_key,
+        machine=machine,
+        faint=_faint(labelled.faint, names),
     )
 
 
@@ -63,19 +73,28 @@ def quarantined_outcome(stamp: FileStamp, reason: str, sha256: str | None, image
     return ImageOutcome((stamp,), sha256, width, height, notes, status="quarantined", reason=reason)
 
 
-def _annotation(sha256: str, index: int, rows: Any, names: tuple[str, ...], model: str) -> Annotation:
+def _faint(rows: Any, names: tuple[str, ...]) -> tuple[Faint, ...]:
+    return tuple(
+        Faint(names[class_id], (x0, y0, x1, y1), score)
+        for (x0, y0, x1, y1), class_id, score in zip(
+            rows.xyxy.tolist(), rows.class_id.tolist(), rows.confidence.tolist(), strict=True
+        )
+    )
+
+
+def _annotation(sha256: str, index: int, rows: Any, names: tuple[str, ...], model: str, machine: Machine) -> Annotation:
     x0, y0, x1, y1 = (float(edge) for edge in rows.xyxy[index])
     class_name = names[int(rows.class_id[index])]
     prompt, mask_score = str(rows.data["prompt"][index]), float(rows.data["mask_score"][index])
     # No time and no run in the id: the same content always gets the same one.
-    content = [sha256, "teacher", model, class_name, prompt, [round(edge, 2) for edge in (x0, y0, x1, y1)], index]
+    content = [sha256, machine, model, class_name, prompt, [round(edge, 2) for edge in (x0, y0, x1, y1)], index]
     return Annotation(
         id=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32],
         sha256=sha256,
         class_name=class_name,
         box_xyxy=(x0, y0, x1, y1),
         provenance=Provenance(
-            source="teacher",
+            source=machine,
             model=model,
             prompt=prompt,
             score=float(rows.confidence[index]),

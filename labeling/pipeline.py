@@ -202,8 +202,8 @@ class Pipeline:
             return quarantined_outcome(stamp, failure, item.image.sha256, item.image)
         if item.labelled is None:
             return known_outcome(stamp, item.image)
-        names, model = self._teacher.ontology.names, self._teacher.model
-        return labelled_outcome(stamp, item.image, item.labelled, names, model, self._done_key)
+        names, teacher = self._teacher.ontology.names, self._teacher
+        return labelled_outcome(stamp, item.image, item.labelled, names, teacher.model, self._done_key, teacher.machine)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

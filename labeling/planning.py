@@ -56,9 +56,10 @@ def done_key(ontology: Ontology, fingerprint: str, scores: Sequence[float], filt
         ontology: its hash counts.
         fingerprint: of the teacher, weights included.
         scores: smallest score kept, one per class.
-        filters: settings that change what is kept.
+        filters: those settings count that change what is kept.
     """
-    thresholds = json.dumps([list(scores), asdict(filters)], sort_keys=True)
+    kept = {name: value for name, value in asdict(filters).items() if name != "faint_share"}  # it changes no label
+    thresholds = json.dumps([list(scores), kept], sort_keys=True)
     return f"{ontology.hash}-{fingerprint}-{hashlib.sha256(thresholds.encode()).hexdigest()[:16]}"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .core.errors import InputError
 from .core.records import REVIEWED_STATES
+from .core.standing import MACHINE_STANDS
 from .core.store import Store
 from .core.store_decisions import DecisionLedger
 from .vectors import LOOK, Encoder, Vectors, image_encoder, image_vectors, unit
@@ -111,7 +112,7 @@ def doubt(store: Store, images: Sequence[str]) -> dict[str, float]:
     thresholds = _thresholds(store)
     doubts = dict.fromkeys(images, 0.0)
     seen: set[str] = set()
-    sql = "SELECT sha256, class_name, score FROM annotations WHERE source IN ('teacher', 'student') AND sha256 IN ({})"
+    sql = f"SELECT sha256, class_name, score FROM annotations a WHERE {MACHINE_STANDS} AND sha256 IN ({{}})"
     for sha256, class_name, score in store.rows_of(sql, images):
         threshold = min(thresholds.get(class_name, 0.0), 0.99)
         margin = 0.5 if score is None else (score - threshold) / (1 - threshold)

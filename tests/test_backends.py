@@ -38,7 +38,7 @@ def spec(tmp_path: Path) -> TeacherSpec:
 
 
 def test_the_names_of_the_command_line_are_there() -> None:
-    assert list(DETECTORS) == ["bundled", "grounding-dino", "ultralytics"]
+    assert list(DETECTORS) == ["bundled", "grounding-dino", "ultralytics", "student"]
     assert list(SEGMENTERS) == ["bundled", "sam2"]
     assert TeacherSpec().detector == "grounding-dino"
 
@@ -49,6 +49,7 @@ def test_the_names_of_the_command_line_are_there() -> None:
         ("bundled", None, "bundled"),
         ("grounding-dino", None, "sam2"),
         ("ultralytics", None, "sam2"),
+        ("student", None, "none"),
         ("bundled", "none", "none"),
         ("ultralytics", "bundled", "bundled"),
     ],

@@ -190,10 +190,13 @@ def test_an_existing_project_is_byte_for_byte_as_it_was(tmp_path: Path, capsys: 
 def test_the_settings_of_the_project_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw_photos(tmp_path / "photos", 6)
     project = Project.create(tmp_path / "project")
-    project.config_path.write_text("name: p\nclasses: [{name: sea, prompts: [blue box], threshold: 0.95}]\n")
+    project.config_path.write_text(
+        "name: p\nclasses: [{name: sea, prompts: [blue box], threshold: 0.95}, {name: crimson, prompts: [red box]}]\n"
+    )
     assert main(command(tmp_path, "--json", "--preview", "6", classes=None)) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["objects"] == {"sea": 0}
+    assert answer["objects"]["sea"] == 0
+    assert answer["objects"]["crimson"] > 0
     assert answer["dropped"]["score"] > 0
 
 

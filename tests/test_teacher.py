@@ -16,7 +16,7 @@ from labeling.core.ontology import Ontology, parse_classes
 from labeling.teachers.backends import TeacherSpec
 from labeling.teachers.filters import FilterSettings
 from labeling.teachers.interfaces import Detected, RgbImage, Segmented
-from labeling.teachers.teacher import Teacher, build_teacher
+from labeling.teachers.teacher import Labelled, Teacher, build_teacher
 from tests import tiny_models
 
 pytestmark = pytest.mark.torch
@@ -36,12 +36,13 @@ class ScriptedDetector:
         import supervision as sv
 
         self.floors.append(floor)
-        prompts = np.empty(len(self.rows), dtype=object)
-        prompts[:] = [row[3] for row in self.rows]
+        rows = [row for row in self.rows if row[1] >= floor]
+        prompts = np.empty(len(rows), dtype=object)
+        prompts[:] = [row[3] for row in rows]
         detections = sv.Detections(
-            xyxy=np.array([row[0] for row in self.rows], dtype=np.float32).reshape(-1, 4),
-            confidence=np.array([row[1] for row in self.rows], dtype=np.float32),
-            class_id=np.array([row[2] for row in self.rows], dtype=int),
+            xyxy=np.array([row[0] for row in rows], dtype=np.float32).reshape(-1, 4),
+            confidence=np.array([row[1] for row in rows], dtype=np.float32),
+            class_id=np.array([row[2] for row in rows], dtype=int),
             data={"prompt": prompts},
         )
         feature = np.ones(4, dtype=np.float16) if self.features else None
@@ -72,6 +73,8 @@ ROWS = [
     ((5, 7, 15, 27), 0.6, 0, "crate"),
     ((5, 7, 15, 27), 0.8, 0, "red box"),
     ((20, 7, 35, 27), 0.1, 1, "cone"),
+    ((30, 40, 38, 60), 0.25, 0, "crate"),
+    ((20, 30, 28, 38), 0.07, 1, "cone"),
 ]
 IMAGE = np.zeros((64, 48, 3), dtype=np.uint8)
 
@@ -80,7 +83,7 @@ def test_boxes_are_filtered_before_they_are_segmented() -> None:
     detector, segmenter = ScriptedDetector(ROWS), BoxSegmenter()
     teacher = Teacher(detector, segmenter, ONTOLOGY, (0.3, 0.2), FilterSettings())
     (labelled, other) = teacher.label([IMAGE, IMAGE])
-    assert detector.floors == [0.2]
+    assert detector.floors == [pytest.approx(0.08)]
     assert segmenter.boxes == [[[5, 7, 15, 27], [40, 40, 44, 60]]] * 2
     found = labelled.detections
     assert found.class_id.tolist() == [0, 1]
@@ -90,10 +93,25 @@ def test_boxes_are_filtered_before_they_are_segmented() -> None:
     assert found.data["rle"][1] is None
     assert found.data["mask_score"].tolist() == pytest.approx([0.9, 0.5])
     assert found.data["mask_score"].dtype == np.float32
-    assert labelled.drops == {("nms", "box"): 1, ("score", "cone"): 1, ("not_finite", ""): 1}
+    # A drop is what the detector would have been asked for anyway: at least the lowest score of all classes.
+    assert labelled.drops == {("nms", "box"): 1, ("score", "box"): 1, ("not_finite", ""): 1}
+    assert labelled.faint.class_id.tolist() == [0, 1]
+    assert labelled.faint.xyxy.tolist() == [[30, 40, 38, 60], [20, 7, 35, 27]]
+    assert labelled.faint.confidence.tolist() == pytest.approx([0.25, 0.1])
     assert labelled.image_feature is not None
     assert labelled.image_feature.tolist() == [1, 1, 1, 1]
     assert other.drops == labelled.drops
+
+
+def test_labels_and_drops_are_the_same_with_faint_boxes_or_without() -> None:
+    def labelled(share: float) -> Labelled:
+        teacher = Teacher(ScriptedDetector(ROWS), None, ONTOLOGY, (0.3, 0.2), FilterSettings(faint_share=share))
+        return teacher.label([IMAGE])[0]
+
+    many, none = labelled(0.1), labelled(1.0)
+    assert many.detections.xyxy.tolist() == none.detections.xyxy.tolist()
+    assert many.drops == none.drops
+    assert (len(many.faint), len(none.faint)) == (3, 0)
 
 
 def test_without_a_segmenter_the_columns_are_there_and_empty() -> None:

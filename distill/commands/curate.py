@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +21,7 @@ from labeling.tables import printable
 
 from ..fiftyone_app import DEFAULT_PORT
 from . import curate_words as words
+from .telling import teller
 
 if TYPE_CHECKING:
     from labeling.core.store import Store
@@ -77,7 +77,7 @@ def _app(project: Project, embeddings: str | None, port: int, *, browser: bool, 
     from ..fiftyone_app import open_app
     from ..fiftyone_server import answers, database
 
-    tell = _teller(as_json)
+    tell = teller(as_json)
     tell("starting FiftyOne")
     with database(project) as fiftyone:
         from ..curate import build
@@ -106,7 +106,7 @@ def _app(project: Project, embeddings: str | None, port: int, *, browser: bool, 
 def _report(project: Project, embeddings: str | None, *, as_json: bool) -> None:
     from ..curation.page import render
 
-    tell, target = _teller(as_json), project.reports_path / "curation.html"
+    tell, target = teller(as_json), project.reports_path / "curation.html"
     left_out = ("FiftyOne was not asked (--no-app): its measure of mistakenness is not among the reasons",)
     with _turn(project, tell), project.open_store() as store:
         found = _found(project, store, embeddings, tell, without=left_out)
@@ -126,7 +126,7 @@ def _report(project: Project, embeddings: str | None, *, as_json: bool) -> None:
 def _apply(project: Project, *, sure: bool, as_json: bool) -> int:
     from ..fiftyone_server import database
 
-    tell = _teller(as_json)
+    tell = teller(as_json)
     tell("starting FiftyOne")
     with database(project):
         from ..curate import apply
@@ -174,14 +174,6 @@ def _turn(project: Project, tell: Callable[[str], None]) -> Iterator[None]:
                 tell(f"waiting: {error}")
                 time.sleep(_LOOK_EVERY_S)
         yield
-
-
-def _teller(quiet: bool) -> Callable[[str], None]:
-    def tell(line: str) -> None:
-        if not quiet:
-            print(printable(line), file=sys.stderr, flush=True)
-
-    return tell
 
 
 def _typed(project: Project) -> str:

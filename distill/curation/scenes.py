@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from labeling.core.records import REVIEWED_STATES, Annotation, ImageState
+from labeling.core.records import Annotation, ImageState
 from labeling.core.store import Store
 from labeling.core.store_decisions import DecisionLedger
 
@@ -22,9 +22,9 @@ class Scene:
         name: its first path as shown to people.
         size_wh: upright, in pixels.
         state: where it stands.
-        labels: what a student would be taught: people's labels where they reviewed the image, else the teacher's.
-        claims: what machines said that is no label itself: the teacher's where people reviewed the image, the
-            student's everywhere.
+        labels: what a student would be taught: people's labels where they reviewed the image, else the teacher's, or
+            a student's where the teacher has none.
+        claims: what machines said that is no label itself.
     """
 
     sha256: str
@@ -56,17 +56,7 @@ def scenes(store: Store, *, masks: bool = False) -> Iterator[Scene]:
     for start in range(0, len(known), _AT_ONCE):
         some = known[start : start + _AT_ONCE]
         images = [sha256 for sha256, _, _ in some]
-        best = store.annotations_of_images(images, masks=masks)
-        reviewed = [sha256 for sha256, _, state in some if state in REVIEWED_STATES]
-        machine = best | store.annotations_of_images(reviewed, "machine", masks=masks)
+        labels = store.annotations_of_images(images, masks=masks)
+        claims = store.annotations_of_images(images, "claims", masks=masks)
         for sha256, path, state in some:
-            labels = _labels(best[sha256])
-            taught = {label.id for label in labels}
-            claims = tuple(claim for claim in machine[sha256] if claim.id not in taught)
-            yield Scene(sha256, path, sizes[sha256], state, labels, claims)
-
-
-def _labels(best: list[Annotation]) -> tuple[Annotation, ...]:
-    """Return the teacher's labels alone where machine labels of a student stand beside them."""
-    teachers = tuple(label for label in best if label.provenance.source != "student")
-    return teachers or tuple(best)
+            yield Scene(sha256, path, sizes[sha256], state, tuple(labels[sha256]), tuple(claims[sha256]))

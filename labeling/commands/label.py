@@ -14,10 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import InputError
+from ..core.standing import second_opinions
 from ..image_files import display
 from ..job import LabelJob, LabelRequest
 from ..label_run import Summary
 from ..planning import Plan
+from ..teachers.backends import STUDENT
 from ..teachers.filter_settings import in_words
 from ..typer_app import invoke
 from .progress import show_progress, stop_on_signals
@@ -41,7 +43,7 @@ def read_request(
     classes: Annotated[str | None, typer.Option(help="What to look for: 'forklift, person: worker | driver'.")] = None,
     ontology: Annotated[Path | None, typer.Option(metavar="FILE", help="Classes from a YAML or JSON file.")] = None,
     detector: Annotated[
-        str | None, typer.Option(help="bundled, grounding-dino or ultralytics.  [default: grounding-dino]")
+        str | None, typer.Option(help="bundled, grounding-dino, student or ultralytics.  [default: grounding-dino]")
     ] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE|FOLDER|HUB-ID", help="Weights of the detector.  [default: its own]")
@@ -114,18 +116,24 @@ def perform(request: LabelRequest, *, quiet: bool) -> tuple[Ending, int]:
         with stop_on_signals() as stop, show_progress(len(plan.files), quiet=quiet, before=done) as shown:
             summary = job.run(plan, project, store, stop, shown)
         set_aside = store.reviews_without_photo()
-    ending = Ending(job, plan, summary, set_aside)
+        beside = second_opinions(store) if job.spec.detector == STUDENT else 0
+    ending = Ending(job, plan, summary, set_aside, beside)
     return ending, stop.exit_code if summary.stopped else ending.exit_code()
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What to say at the end of a run; ``set_aside`` counts reviewed images whose files hold other pictures now."""
+    """What to say at the end of a run.
+
+    ``set_aside`` counts reviewed images whose files hold other pictures now, ``beside`` those where a student's labels
+    stand beside the teacher's.
+    """
 
     job: LabelJob
     plan: Plan
     summary: Summary
     set_aside: int = 0
+    beside: int = 0
 
     @property
     def quarantined(self) -> list[tuple[str, str]]:
@@ -148,6 +156,8 @@ class Ending:
             "unchanged": self.plan.unchanged,
             "reviewed": self.plan.reviewed,
             "set_aside": self.set_aside,
+            "beside": self.beside,
+            "not_taught": list(self.job.untaught),
             "copies": self.summary.copies,
             "objects": {name: self.summary.objects[name] for name in self.job.ontology.names},
             "dropped": dict(self.summary.dropped),
@@ -169,6 +179,16 @@ class Ending:
         optional: list[tuple[int, Callable[[int], str]]] = [
             (plan.unchanged, lambda n: f"unchanged    {n} images, their labels are up to date"),
             (plan.reviewed, lambda n: f"reviewed     {n} images, left alone"),
+            (
+                len(untaught := self.job.untaught),
+                lambda n: f"not taught   {n} classes, which this student cannot find: {', '.join(untaught)}",
+            ),
+            (
+                self.beside,
+                lambda n: (
+                    f"beside       {n} images have labels of a teacher, which stand; the student's are a second opinion"
+                ),
+            ),
             (self.set_aside, lambda n: f"set aside    {n} reviewed images, their files hold other pictures now"),
             (summary.copies, lambda n: f"copies       {n} files hold an image that has its labels"),
             (summary.dropped.total(), lambda n: f"dropped      {n} boxes{in_brackets(in_words(summary.dropped))}"),

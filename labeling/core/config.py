@@ -24,7 +24,9 @@ SCHEMA_FILE = "project.schema.json"
 class TeacherConfig(StrictModel):
     """Which models label, and how."""
 
-    detector: str = Field(default="grounding-dino", description="Finds boxes: grounding-dino, bundled, ultralytics.")
+    detector: str = Field(
+        default="grounding-dino", description="Finds boxes: grounding-dino, bundled, student, ultralytics."
+    )
     weights: str | None = Field(default=None, description="File, folder or hub id; the detector's own when left out.")
     class_names: str | None = Field(
         default=None, description="File with one class name per line, for a detector whose weights do not name them."
@@ -63,6 +65,12 @@ class FiltersConfig(StrictModel):
     class_agnostic_nms: bool = Field(default=False, description="Let boxes of different classes drop each other.")
     min_area_px: float = Field(default=4.0, ge=0, description="Smaller boxes are dropped, in square pixels.")
     full_image_share: float = Field(default=0.95, gt=0, le=1, description="Share of the image that flags a box.")
+    faint_share: float = Field(
+        default=0.4,
+        gt=0,
+        le=1,
+        description="Below the threshold by up to this factor: no label, but not taught to a student as empty; 1: off.",
+    )
 
 
 class ReviewConfig(StrictModel):

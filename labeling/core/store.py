@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .errors import StateError
 from .records import REVIEWED_STATES, Annotation, ImageRecord, ImageState
+from .standing import SPOKEN, STANDS
 from .store_connection import connect, transaction, translated
 from .store_rows import (
     ANNOTATION_COLUMNS,
@@ -23,9 +24,11 @@ from .store_rows import (
     FileStamp,
     ImageOutcome,
     Labels,
+    Machine,
     Review,
     Run,
     annotation_from_row,
+    keys_from_text,
     shown_path,
     to_json,
 )
@@ -36,22 +39,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Feature", "FileRow", "FileStamp", "ImageOutcome", "Labels", "Review", "Run", "Store"]
 
-_MACHINE = "('teacher', 'student')"
-_HUMAN = "('human', 'imported')"
-_STANDS = f"CASE WHEN i.state LIKE 'reviewed%' THEN a.source IN {_HUMAN} ELSE a.source IN {_MACHINE} END"
-_SPOKEN: dict[Labels, str] = {
-    "best": f"i.state <> 'skipped' AND {_STANDS}",
-    "machine": f"a.source IN {_MACHINE}",
-    "human": f"i.state LIKE 'reviewed%' AND a.source IN {_HUMAN}",
-}
 _WITH_MASKS = ", ".join(f"a.{column}" for column in ANNOTATION_COLUMNS.split(", "))
 _OF_ANNOTATION = {True: _WITH_MASKS, False: _WITH_MASKS.replace("a.rle", "NULL")}
 _IMAGES_PER_QUERY = 500
+_LOOKED_AT = "v.state <> 'quarantined' AND EXISTS (SELECT 1 FROM labelled l WHERE l.sha256 = v.sha256)"
 _SHOWN_IN: dict[Labels | None, str] = {
     None: "1",
     "best": "v.state IN ('prelabelled', 'pushed', 'reviewed', 'reviewed-empty')",
-    "machine": "v.state <> 'quarantined' AND EXISTS (SELECT 1 FROM labelled l WHERE l.sha256 = v.sha256)",
+    "machine": _LOOKED_AT,
     "human": "v.state IN ('reviewed', 'reviewed-empty')",
+    "claims": _LOOKED_AT,
 }
 
 
@@ -102,9 +99,10 @@ class Store:
         rows = self.rows("SELECT path_bytes, size, mtime_ns, sha256, status, reason FROM files")
         return {row[0]: FileRow(*row[1:]) for row in rows}
 
-    def done_keys(self) -> dict[str, str]:
-        """Return what each labelled image was labelled with, by sha256."""
-        return dict(self.rows("SELECT sha256, done_key FROM labelled"))
+    def done_keys(self, machine: Machine = "teacher") -> dict[str, str]:
+        """Return what a machine labelled each image with, by sha256; "" where only the other machine has."""
+        rows = self.rows("SELECT sha256, done_key FROM labelled")
+        return {sha256: keys_from_text(text)[machine] for sha256, text in rows}
 
     def states(self) -> dict[str, ImageState]:
         """Return the state of every image that was ever read, by sha256."""
@@ -152,9 +150,10 @@ class Store:
     def commit_batch(self, outcomes: Sequence[ImageOutcome], run_id: int) -> None:
         """Write one batch in one transaction.
 
-        An outcome with a done key replaces the teacher's labels, features and drops of its image, and a new image
-        becomes prelabelled; where people have reviewed the image, its labels and state stay as they are. An outcome
-        that is quarantined takes the machine labels of an image away, unless it was reviewed.
+        An outcome with a done key replaces the labels of its machine; features, drops and faint boxes of an image are
+        the teacher's where it has looked, else the student's. A new image becomes prelabelled; where people have
+        reviewed the image, its labels and state stay as they are. An outcome that is quarantined takes the machine
+        labels of an image away, unless it was reviewed.
         """
         with self.transaction() as db:
             for outcome in outcomes:
@@ -252,7 +251,7 @@ class Store:
         images = self.rows("SELECT state, count(*) FROM v_images GROUP BY state ORDER BY state")
         classes = self.rows(
             "SELECT c.name, count(s.id) FROM classes c LEFT JOIN "
-            f"(SELECT a.id, a.class_name FROM v_annotations a JOIN images i USING (sha256) WHERE {_STANDS}) s "
+            f"(SELECT a.id, a.class_name FROM v_annotations a JOIN images i USING (sha256) WHERE {STANDS}) s "
             "ON s.class_name = c.name GROUP BY c.position ORDER BY c.position"
         )
         refused = self.rows("SELECT path, reason FROM files WHERE status = 'quarantined' ORDER BY path")
@@ -280,8 +279,8 @@ class Store:
 
         Args:
             labels: only the images that these labels speak about: ``best`` is everything labelled or reviewed,
-                ``machine`` everything that a teacher has seen, ``human`` what was reviewed; skipped images are in
-                ``machine`` only, quarantined ones in none. None is every image.
+                ``machine`` and ``claims`` everything that a machine has seen, ``human`` what was reviewed; skipped
+                images are in these two only, quarantined ones in none. None is every image.
         """
         with translated(self.path):
             cursor = self._db.execute(
@@ -301,8 +300,9 @@ class Store:
     def annotations_of(self, sha256: str, labels: Labels = "best") -> list[Annotation]:
         """Return the labels of one image in the order in which they were made.
 
-        ``best`` is what people said where they reviewed the image, machine labels elsewhere, and nothing for a
-        skipped image.
+        ``best`` is what people said where they reviewed the image, ``machine`` elsewhere, and nothing for a skipped
+        image. ``machine`` is what the teacher said, a student where the teacher found nothing or never looked.
+        ``claims`` is what machines said besides ``best``.
         """
         return self.annotations_of_images([sha256], labels)[sha256]
 
@@ -313,7 +313,7 @@ class Store:
         found: dict[str, list[Annotation]] = {sha256: [] for sha256 in sha256s}
         sql = (
             f"SELECT {_OF_ANNOTATION[masks]} FROM annotations a INDEXED BY annotations_by_image "
-            f"JOIN images i ON i.sha256 = a.sha256 WHERE a.sha256 IN ({{}}) AND {_SPOKEN[labels]} ORDER BY a.rowid"
+            f"JOIN images i ON i.sha256 = a.sha256 WHERE a.sha256 IN ({{}}) AND {SPOKEN[labels]} ORDER BY a.rowid"
         )
         for row in self.rows_of(sql, sha256s):
             annotation = annotation_from_row(row)

@@ -19,7 +19,11 @@ PIXELS = "pixels:"
 """How the model of a feature begins that was made of the picture alone; it outlives the labels of its image."""
 
 FileStatus = Literal["ok", "quarantined"]
-Labels = Literal["best", "machine", "human"]
+Labels = Literal["best", "machine", "human", "claims"]
+Machine = Literal["teacher", "student"]
+
+_BESIDE = " student:"
+"""How the key of a student follows that of the teacher in one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,21 @@ class Feature:
     vector: npt.NDArray[np.float16]
 
 
+@dataclass(frozen=True, slots=True)
+class Faint:
+    """What a machine saw with a score below its threshold: no label, but a reason not to teach that nothing is there.
+
+    Attributes:
+        class_name: name in the ontology.
+        box_xyxy: as of ``Annotation``.
+        score: in [0, 1].
+    """
+
+    class_name: str
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageOutcome:
     """How one image ended in a run.
@@ -79,6 +98,8 @@ class ImageOutcome:
         features: of the image and of its boxes.
         drops: boxes that the filters dropped, by (reason, class name).
         done_key: what the image was labelled with, or refused with; None says that this run did not label it.
+        machine: who labelled it.
+        faint: boxes below the thresholds, not far.
     """
 
     files: tuple[FileStamp, ...]
@@ -92,6 +113,8 @@ class ImageOutcome:
     features: tuple[Feature, ...] = ()
     drops: Counter[tuple[str, str]] = field(default_factory=Counter)
     done_key: str | None = None
+    machine: Machine = "teacher"
+    faint: tuple[Faint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,6 +178,17 @@ def annotation_from_row(row: tuple[Any, ...]) -> Annotation:
         rle=None if rle is None else json.loads(rle),
         flags=tuple(json.loads(flags)),
     )
+
+
+def keys_to_text(keys: Mapping[Machine, str]) -> str:
+    """Return what an image is done for as it rests in labels.db: one text, that of the teacher as it always was."""
+    return keys["teacher"] + (_BESIDE + keys["student"] if keys["student"] else "")
+
+
+def keys_from_text(text: str) -> dict[Machine, str]:
+    """Return what an image is done for by machine; "" for one that has not looked at it."""
+    teacher, _, student = text.partition(_BESIDE)
+    return {"teacher": teacher, "student": student}
 
 
 def shown_path(path: bytes) -> str:

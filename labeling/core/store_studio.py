@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import StateError
 from .records import Annotation, Provenance
+from .standing import MACHINE_STANDS
 from .store import Store
 from .store_rows import to_json
 from .store_writes import withdraw_review, write_review
@@ -119,7 +120,7 @@ class StudioLedger:
             some = dict(waiting[start : start + _IMAGES_PER_QUERY])
             labels: dict[str, list[str]] = {sha256: [] for sha256 in some}
             for sha256, name in self._store.rows(
-                "SELECT sha256, id FROM annotations WHERE source IN ('teacher', 'student') AND sha256 IN "
+                f"SELECT sha256, id FROM annotations a WHERE {MACHINE_STANDS} AND sha256 IN "
                 f"({', '.join('?' * len(some))}) ORDER BY rowid",
                 *some,
             ):

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 
 from .errors import StateError
 from .records import REVIEWED_STATES, Annotation, ImageState
-from .store_rows import ANNOTATION_COLUMNS, PIXELS, ImageOutcome, annotation_to_row, shown_path, to_json
+from .store_rows import (
+    ANNOTATION_COLUMNS,
+    PIXELS,
+    ImageOutcome,
+    annotation_to_row,
+    keys_from_text,
+    keys_to_text,
+    shown_path,
+    to_json,
+)
 
 _INSERT_ANNOTATION = (
     f"INSERT INTO annotations ({ANNOTATION_COLUMNS}) VALUES ({', '.join('?' * len(ANNOTATION_COLUMNS.split(',')))})"
@@ -84,24 +93,40 @@ def _write_image(db: sqlite3.Connection, outcome: ImageOutcome, sha256: str, run
     )
     # Other files with the same bytes share the verdict.
     db.execute("UPDATE files SET status = ?, reason = ? WHERE sha256 = ?", (outcome.status, outcome.reason, sha256))
-    if outcome.done_key is not None or outcome.status == "quarantined":
-        _delete_machine_labels(db, sha256)
+    if outcome.status == "quarantined":
+        _forget_machines(db, sha256)
     if outcome.done_key is not None:
-        _insert_machine_labels(db, outcome, sha256)
-        db.execute("INSERT INTO labelled VALUES (?, ?, ?)", (sha256, outcome.done_key, run_id))
+        _replace_labels(db, outcome, sha256, outcome.done_key, run_id)
 
 
-def _delete_machine_labels(db: sqlite3.Connection, sha256: str) -> None:
-    db.execute("DELETE FROM annotations WHERE sha256 = ? AND source = 'teacher'", (sha256,))  # and their features
-    db.execute(
-        f"DELETE FROM features WHERE sha256 = ? AND annotation_id IS NULL AND model NOT LIKE '{PIXELS}%'", (sha256,)
-    )
-    db.execute("DELETE FROM drops WHERE sha256 = ?", (sha256,))
+def _replace_labels(db: sqlite3.Connection, outcome: ImageOutcome, sha256: str, done_key: str, run_id: int) -> None:
+    """Replace what one machine said; the other's labels stay beside them."""
+    row = db.execute("SELECT done_key FROM labelled WHERE sha256 = ?", (sha256,)).fetchone()
+    keys = keys_from_text(row[0] if row else "")
+    # Their features go with them.
+    db.execute("DELETE FROM annotations WHERE sha256 = ? AND source = ?", (sha256, outcome.machine))
+    insert_annotations(db, outcome.annotations)
+    if outcome.machine == "teacher" or not keys["teacher"]:
+        _forget_findings(db, sha256)
+        _insert_findings(db, outcome, sha256)
+    keys[outcome.machine] = done_key
+    db.execute("INSERT OR REPLACE INTO labelled VALUES (?, ?, ?)", (sha256, keys_to_text(keys), run_id))
+
+
+def _forget_machines(db: sqlite3.Connection, sha256: str) -> None:
+    db.execute("DELETE FROM annotations WHERE sha256 = ? AND source IN ('teacher', 'student')", (sha256,))
+    _forget_findings(db, sha256)
     db.execute("DELETE FROM labelled WHERE sha256 = ?", (sha256,))
 
 
-def _insert_machine_labels(db: sqlite3.Connection, outcome: ImageOutcome, sha256: str) -> None:
-    insert_annotations(db, outcome.annotations)
+def _forget_findings(db: sqlite3.Connection, sha256: str) -> None:
+    """Forget what was found besides labels: features of the machine that looked last, drops and faint boxes."""
+    db.execute(f"DELETE FROM features WHERE sha256 = ? AND model NOT LIKE '{PIXELS}%'", (sha256,))
+    db.execute("DELETE FROM drops WHERE sha256 = ?", (sha256,))
+    db.execute("DELETE FROM faint WHERE sha256 = ?", (sha256,))
+
+
+def _insert_findings(db: sqlite3.Connection, outcome: ImageOutcome, sha256: str) -> None:
     db.executemany(
         "INSERT INTO features VALUES (?, ?, ?, ?, ?)",
         [
@@ -112,4 +137,8 @@ def _insert_machine_labels(db: sqlite3.Connection, outcome: ImageOutcome, sha256
     db.executemany(
         "INSERT INTO drops VALUES (?, ?, ?, ?)",
         [(sha256, reason, class_name, n) for (reason, class_name), n in sorted(outcome.drops.items())],
+    )
+    db.executemany(
+        "INSERT INTO faint VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(sha256, one.class_name, *one.box_xyxy, one.score) for one in outcome.faint],
     )

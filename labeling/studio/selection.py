@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ..core.errors import InputError
-from ..core.records import REVIEWED_STATES, Annotation, ImageState
+from ..core.records import Annotation, ImageState
+from ..core.standing import STANDS
 from ..core.store import Store
 from ..core.store_decisions import DECISIONS, DecisionLedger
 from ..core.store_studio import StudioLedger, Target
@@ -130,10 +131,9 @@ def _matching(store: Store, states: dict[str, str], only: Sequence[Condition]) -
 
 
 def _with_class(store: Store, class_name: str) -> set[str]:
-    reviewed = ", ".join(f"'{state}'" for state in REVIEWED_STATES if state != "skipped")
     rows = store.rows(
-        "SELECT DISTINCT a.sha256 FROM annotations a JOIN images i ON i.sha256 = a.sha256 WHERE a.class_name = ? "
-        f"AND (a.source IN ('human', 'imported')) = (i.state IN ({reviewed}))",
+        "SELECT DISTINCT a.sha256 FROM annotations a JOIN images i ON i.sha256 = a.sha256 "
+        f"WHERE a.class_name = ? AND {STANDS}",
         class_name,
     )
     return {sha256 for (sha256,) in rows}

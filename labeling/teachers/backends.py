@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..core.errors import BackendError, InputError, MissingExtraError
 from ..core.ontology import Ontology
-from ..core.store_rows import shown_path
+from ..core.store_rows import Machine, shown_path
 from ..core.strict import did_you_mean
 from .hub import cached_snapshot, fetch
+from .student_weights import STUDENT_FILE, find_student
 
 if TYPE_CHECKING:
     from .interfaces import Detector, Segmenter
+
+STUDENT = "student"
+"""The detector that was trained here."""
 
 _BUNDLED = Path(__file__).resolve().parent.parent / "demo" / "teacher"
 _WEIGHT_SUFFIXES = (".json", ".safetensors", ".txt")
@@ -75,6 +79,13 @@ DETECTORS: Mapping[str, Backend] = {
         default_score=0.25,
         segmenter="sam2",
         options=("class_names", "trust_weights"),
+    ),
+    STUDENT: Backend(
+        ".detectors.ultralytics:UltralyticsDetector",
+        extra="student",
+        default_weights=None,
+        licence="AGPL-3.0",
+        default_score=0.25,
     ),
 }
 
@@ -145,6 +156,11 @@ def segmenter_backend(spec: TeacherSpec) -> tuple[str, Backend | None]:
     return (name, None) if name == "none" else (name, _row(SEGMENTERS, name, "segmenter", also="none"))
 
 
+def machine(spec: TeacherSpec) -> Machine:
+    """Return whose labels those of a spec are."""
+    return "student" if spec.detector == STUDENT else "teacher"
+
+
 def effective_scores(spec: TeacherSpec, ontology: Ontology) -> tuple[float, ...]:
     """Return the smallest score kept per class: the spec's, else the class's own, else the detector's default."""
     if spec.score is not None and not 0 <= spec.score <= 1:
@@ -155,8 +171,11 @@ def effective_scores(spec: TeacherSpec, ontology: Ontology) -> tuple[float, ...]
 
 
 def detector_weights(spec: TeacherSpec, *, download: bool = True) -> WeightsRef:
-    """Return the detector's weights; see ``resolve_weights``."""
-    return resolve_weights(spec.detector, detector_backend(spec), spec.weights, download=download)
+    """Return the detector's weights; see ``resolve_weights``, and for a student ``find_student``."""
+    weights = spec.weights
+    if spec.detector == STUDENT and weights is not None:
+        weights = str(find_student(Path(), weights))
+    return resolve_weights(spec.detector, detector_backend(spec), weights, download=download)
 
 
 def segmenter_weights(spec: TeacherSpec, *, download: bool = True) -> WeightsRef | None:
@@ -189,7 +208,9 @@ def resolve_weights(
         raise InputError(f"{name} has no weights of its own: name them with --weights FILE")
     path = Path(wanted).expanduser()
     if path.is_file():
-        return WeightsRef(_shown(path.name), path, (path,))
+        # All students have the same file name; what tells them apart is their run.
+        named = path.resolve().parent.name if path.name == STUDENT_FILE else path.name
+        return WeightsRef(_shown(named), path, (path,))
     if path.is_dir():
         return _folder(_shown(path.resolve().name) if weights else name, path)
     if path.exists():

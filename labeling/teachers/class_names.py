@@ -85,6 +85,24 @@ def match_prompts(ontology: Ontology, names: Sequence[str]) -> dict[int, tuple[s
     return wanted
 
 
+def match_classes(ontology: Ontology, names: Sequence[str]) -> dict[int, tuple[str, int]]:
+    """Return, by class index of a student, the class itself in place of a prompt, and its id in the ontology.
+
+    A student was taught classes by their names. Classes that came later it does not know, and finds none of.
+
+    Raises:
+        InputError: it knows none of the classes.
+    """
+    places = {name: class_id for class_id, name in enumerate(ontology.names)}
+    wanted = {index: (name, places[name]) for index, name in enumerate(names) if name in places}
+    if not wanted:
+        raise InputError(
+            f"the student was taught {', '.join(names)}, none of the classes here ({', '.join(ontology.names)}): name "
+            "another one with --weights, or train one"
+        )
+    return wanted
+
+
 def _plain_names(stored: object, weights: Path) -> tuple[str, ...] | None:
     if isinstance(stored, str):
         try:

@@ -35,9 +35,12 @@ class FilterSettings:
         class_agnostic_nms: whether boxes of different classes suppress each other too.
         min_area_px: smallest area kept, in square pixels of the upright image, after clipping.
         full_image_share: share of the image's area from which on a box is flagged, in (0, 1].
+        faint_share: share of a class's score from which on a box below it is remembered as faint, in (0, 1]; 1
+            remembers none. Labels do not depend on it.
     """
 
     nms_iou: float = 0.5
     class_agnostic_nms: bool = False
     min_area_px: float = 4.0
     full_image_share: float = 0.95
+    faint_share: float = 0.4

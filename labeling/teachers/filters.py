@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Remark on a box that covers nearly the whole image: often a detector's answer to "the scene", so people should look.
 FULL_IMAGE = "full_image"
 
+#: Faint boxes kept of one image: more say that the teacher sees nothing clearly.
+MOST_FAINT = 50
+
 Drops = Counter[tuple[str, str]]
 """How many boxes were dropped, by (reason, class name)."""
 
@@ -69,6 +72,49 @@ def apply(
         flags[row] = (FULL_IMAGE,) if is_full else ()
     detections.data["flags"] = flags
     return detections, drops
+
+
+def faint(
+    detections: sv.Detections,
+    kept: sv.Detections,
+    size_wh: tuple[int, int],
+    scores: Sequence[float],
+    settings: FilterSettings,
+) -> sv.Detections:
+    """Return what a detector saw with a score below its class's own, but not far below, best first.
+
+    At most 50 boxes, with nothing in ``data``. They pass the filters of ``apply``; besides, one is left out where it
+    repeats a box that was kept, and where it covers nearly the whole image: it would hide all of it.
+
+    Args:
+        detections: everything down to ``settings.faint_share`` of the scores.
+        kept: what ``apply`` returned of them.
+        size_wh: width and height of the image in pixels.
+        scores: smallest score kept, one per class.
+        settings: see FilterSettings.
+    """
+    import supervision as sv
+
+    lowest = np.asarray(scores, dtype=np.float32)[detections.class_id]
+    near = (detections.confidence < lowest) & (detections.confidence >= settings.faint_share * lowest)
+    x0, y0, x1, y1 = detections.xyxy.T
+    with np.errstate(invalid="ignore"):
+        near &= np.isfinite(detections.xyxy).all(axis=1) & (x1 >= x0) & (y1 >= y0)
+    rows = np.flatnonzero(near)
+    rows = rows[np.argsort(-detections.confidence[rows], kind="stable")]
+    boxes = clip_boxes(detections.xyxy[rows], size_wh).astype(np.float32)
+    covered, width_height = area(boxes), size_wh[0] * size_wh[1]
+    sound = (covered > 0) & (covered >= settings.min_area_px) & (covered < settings.full_image_share * width_height)
+    rows, boxes = rows[sound], boxes[sound]
+    # Those that were kept come first: nothing faint can suppress them.
+    together = sv.Detections(
+        xyxy=np.concatenate([kept.xyxy, boxes]),
+        confidence=np.concatenate([kept.confidence, detections.confidence[rows]]),
+        class_id=np.concatenate([kept.class_id, detections.class_id[rows]]),
+    )
+    first = _first_of_its_kind(together, settings)
+    first[: len(kept)] = False
+    return together[np.flatnonzero(first)[:MOST_FAINT]]
 
 
 def _first_of_its_kind(detections: sv.Detections, settings: FilterSettings) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..core.errors import BackendError, InputError
 from ..core.ontology import Ontology
+from ..core.store_rows import Machine
 from . import backends, filters
 from .filter_settings import FilterSettings
 from .filters import Drops
@@ -30,11 +31,13 @@ class Labelled:
             (n, d) float16 where the detector has features.
         image_feature: (d,) float16 pooled features of the image, or None.
         drops: how many boxes were dropped, by (reason, class name).
+        faint: boxes below the scores but not far, best first, without masks and ``data``; no labels.
     """
 
     detections: sv.Detections
     image_feature: npt.NDArray[np.float16] | None
     drops: Drops
+    faint: sv.Detections
 
 
 class Teacher:
@@ -52,6 +55,7 @@ class Teacher:
         scores: Sequence[float],
         settings: FilterSettings,
         model: str = "",
+        machine: Machine = "teacher",
     ) -> None:
         """Combine the parts.
 
@@ -62,6 +66,7 @@ class Teacher:
             scores: smallest score kept, one per class, in [0, 1].
             settings: of the filters.
             model: name for the provenance of the labels.
+            machine: whose labels they are.
         """
         if len(scores) != len(ontology.classes):
             raise InputError(f"expected {len(ontology.classes)} scores, one per class, got {len(scores)}")
@@ -71,6 +76,7 @@ class Teacher:
         self.scores = tuple(scores)
         self.settings = settings
         self.model = model
+        self.machine = machine
 
     def label(self, images: Sequence[RgbImage]) -> list[Labelled]:
         """Return one result per image, in order. Raises BackendError; lets torch.OutOfMemoryError through."""
@@ -78,7 +84,7 @@ class Teacher:
 
     def detect(self, images: Sequence[RgbImage]) -> list[Labelled]:
         """Return the filtered boxes of each image, without masks."""
-        found = self.detector.detect(images, self.ontology, min(self.scores))
+        found = self.detector.detect(images, self.ontology, min(self.scores) * self.settings.faint_share)
         if len(found) != len(images):
             raise BackendError(f"the detector answered {len(found)} results for {len(images)} images")
         return [self._filtered(image, detected) for image, detected in zip(images, found, strict=True)]
@@ -98,18 +104,22 @@ class Teacher:
             detections.data["rle"][:] = segmented.rles
             detections.data["mask_score"] = segmented.scores.astype(np.float32)
             feature = segmented.image_feature if one.image_feature is None else one.image_feature
-            results.append(Labelled(detections, feature, one.drops))
+            results.append(replace(one, detections=detections, image_feature=feature))
         return results
 
     def _filtered(self, image: RgbImage, detected: Detected) -> Labelled:
         height, width = image.shape[:2]
+        found = detected.detections
+        # What the detector is asked for besides counts neither as a label nor as dropped.
+        asked = ~(found.confidence < np.float32(min(self.scores)))
         detections, drops = filters.apply(
-            detected.detections, (width, height), self.ontology.names, self.scores, self.settings
+            found[asked], (width, height), self.ontology.names, self.scores, self.settings
         )
+        faint = filters.faint(found, detections, (width, height), self.scores, self.settings)
         drops.update({(reason, ""): count for reason, count in detected.dropped.items()})
         detections.data["rle"] = np.full(len(detections), None, dtype=object)
         detections.data["mask_score"] = np.full(len(detections), np.nan, dtype=np.float32)
-        return Labelled(detections, detected.image_feature, drops)
+        return Labelled(detections, detected.image_feature, drops, faint)
 
 
 def build_teacher(spec: backends.TeacherSpec, ontology: Ontology, settings: FilterSettings) -> Teacher:
@@ -129,4 +139,5 @@ def build_teacher(spec: backends.TeacherSpec, ontology: Ontology, settings: Filt
         backends.effective_scores(spec, ontology),
         settings,
         backends.model_name(spec),
+        backends.machine(spec),
     )

@@ -20,26 +20,28 @@ import torch
 
 from ...core.errors import BackendError
 from ...core.ontology import Ontology
-from ..class_names import match_prompts, names_of_checkpoint
+from ..class_names import match_classes, match_prompts, names_of_checkpoint
 from ..device import pick_device
 from ..features import pool_boxes, pool_image
 from ..interfaces import Detected, RgbImage
+from ..student_weights import input_size
 from ..weights import Checkpoint, read_checkpoint
 
-_INPUT_SIZE = 640
 _NMS_IOU = 0.7
 _MAX_BOXES = 300
-#: Model descriptions that a plain state dict is matched against, in the folder of ultralytics' own.
-_FAMILIES = {"yolov8": "v8/yolov8.yaml", "yolo11": "11/yolo11.yaml"}
+#: Models that a state dict is matched against where it does not say which one it is of.
+_FAMILIES = ("yolov8", "yolo11")
 _SCALES = "nsmlx"
+_MODEL_NAME = re.compile(r"(yolov?\d+)([a-z]?)(-seg|-p2|-p6)?")
 _HEAD = re.compile(r"model\.\d+\.cv3\.0\.2\.weight")
 
 
 class UltralyticsDetector:
     """Detector over one checkpoint file: a state dict (.safetensors, .pt), or a pickled module that the user trusts.
 
-    A closed vocabulary is matched by prompt; YOLO-World and YOLOE, which come only as modules, read the prompts. Boxes
-    have been through the library's own per-class NMS at IoU 0.7, at most 300 an image.
+    A closed vocabulary is matched by prompt, that of a student by class; YOLO-World and YOLOE, which come only as
+    modules, read the prompts. Of models that draw masks only the boxes are taken. They have been through the library's
+    own per-class NMS at IoU 0.7, at most 300 an image.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class UltralyticsDetector:
             self._names = names_of_checkpoint(
                 _stored_names(checkpoint), int(model.model[-1].nc), class_names, weights, coco=_coco_names
             )
+        self._match = match_classes if "kind" in checkpoint.metadata else match_prompts
+        self._input_size = input_size(checkpoint.metadata, weights)
         self._model = model.float().eval().to(self._device)
         self._stride = max(int(self._model.stride.max()), 32)
         self._feature_map: torch.Tensor | None = None
@@ -75,7 +79,7 @@ class UltralyticsDetector:
         """Return every box whose score reaches ``floor``; see the Detector protocol."""
         wanted = self._wanted(ontology)
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        canvases = [_letterboxed(image, self._stride) for image in images]
+        canvases = [_letterboxed(image, self._input_size, self._stride) for image in images]
         for row, canvas in enumerate(canvases):
             groups[canvas.shape].append(row)
         results: dict[int, Detected] = {}
@@ -96,7 +100,7 @@ class UltralyticsDetector:
                 self._set_classes([prompt for prompt, _ in ontology.prompts])
                 wanted = dict(enumerate(ontology.prompts))
             else:
-                wanted = match_prompts(ontology, self._names)
+                wanted = self._match(ontology, self._names)
             self._plan = (ontology, wanted)
         return self._plan[1]
 
@@ -129,6 +133,8 @@ class UltralyticsDetector:
             raise
         except RuntimeError as error:
             raise BackendError(f"the detector failed on {len(pixels)} image(s): {error}") from error
+        while not isinstance(raw, torch.Tensor):  # the boxes come first, before masks and what only training needs
+            raw = raw[0]
         found = non_max_suppression(
             raw,
             conf_thres=floor,
@@ -200,9 +206,8 @@ def _import_ultralytics() -> None:
 
 
 def _from_state_dict(checkpoint: Checkpoint, path: Path) -> Any:
-    """Return the detection model whose parameters have exactly the names and shapes of the state dict."""
-    from ultralytics.nn.tasks import DetectionModel
-    from ultralytics.utils import ROOT, YAML
+    """Return the model whose parameters have exactly the names and shapes of the state dict."""
+    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
     shapes = {key: tensor.shape for key, tensor in checkpoint.tensors.items()}
     stem = shapes.get("model.0.conv.weight", (0,))[0]
@@ -210,17 +215,34 @@ def _from_state_dict(checkpoint: Checkpoint, path: Path) -> Any:
     if head is None:
         raise BackendError(f"weights {path} are no YOLO detector: no tensor such as 'model.22.cv3.0.2.weight'")
     named = checkpoint.metadata.get("yaml", "").removesuffix(".yaml")
-    models = [family + scale for family in _FAMILIES for scale in _SCALES]
-    for name in [named] if named in models else models:
-        description = YAML.load(ROOT / "cfg" / "models" / _FAMILIES[name[:-1]])
-        _depth, width, _most_channels = description["scales"][name[-1]]
-        if stem != 64 * width:  # spares building the large models for the sake of a comparison
+    draws_masks = any(".proto." in key for key in shapes)
+    guessed = [family + scale + "-seg" * draws_masks for family in _FAMILIES for scale in _SCALES]
+    tried = guessed if _description(named) is None else [named]
+    for name in tried:
+        description = _description(name) or {}
+        # Spares building the large models for the sake of a comparison.
+        if tried is guessed and stem != 64 * description["scales"][description["scale"]][1]:
             continue
-        model = DetectionModel(description | {"scale": name[-1], "nc": shapes[head][0]}, verbose=False)
+        model_class = SegmentationModel if draws_masks else DetectionModel
+        model = model_class(description | {"nc": shapes[head][0]}, verbose=False)
         if shapes == {key: tensor.shape for key, tensor in model.state_dict().items()}:
             model.load_state_dict(dict(checkpoint.tensors), strict=True)
             return model
-    raise BackendError(f"weights {path} have {len(shapes)} tensors that fit none of {', '.join(models)}")
+    raise BackendError(f"weights {path} have {len(shapes)} tensors that fit none of {', '.join(tried)}")
+
+
+def _description(name: str) -> dict[str, Any] | None:
+    """Return ultralytics' own description of a model such as yolov8n-seg; None for a model that it does not have."""
+    from ultralytics.utils import ROOT, YAML
+
+    # Looked up among its files and never opened by the name: weights come from anywhere.
+    files = {file.stem: file for file in (ROOT / "cfg" / "models").rglob("yolo*.yaml")}
+    parts = _MODEL_NAME.fullmatch(name)
+    if parts is None:
+        return None
+    family, scale, variant = parts.groups(default="")
+    file = files.get(name) or files.get(family + variant)
+    return YAML.load(file) | {"scale": scale} if file else None
 
 
 def _trusted(checkpoint: Checkpoint, path: Path) -> Any:
@@ -240,9 +262,9 @@ def _coco_names() -> tuple[str, ...]:
     return tuple(YAML.load(ROOT / "cfg" / "datasets" / "coco.yaml")["names"].values())
 
 
-def _letterboxed(image: RgbImage, stride: int) -> RgbImage:
+def _letterboxed(image: RgbImage, size: int, stride: int) -> RgbImage:
     from ultralytics.data.augment import LetterBox
 
-    letterbox = LetterBox((_INPUT_SIZE, _INPUT_SIZE), auto=True, stride=stride)
+    letterbox = LetterBox((size, size), auto=True, stride=stride)
     canvas: RgbImage = np.ascontiguousarray(letterbox(image=image))
     return canvas

@@ -1,0 +1,152 @@
+"""`labelstill split`: which images teach, which choose the threshold, which are kept for the one honest measurement."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from labeling.core.errors import InputError
+from labeling.image_files import display
+from labeling.project import Project
+from labeling.stored_photos import StoredPhotos, loader
+from labeling.tables import printable, table
+
+from .telling import teller
+
+if TYPE_CHECKING:
+    from labeling.core.store import Store
+    from labeling.core.store_splits import Part
+
+    from ..split import Split, SplitSettings
+    from ..split_audit import LeakAudit
+
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+LEAKED = 3
+"""Exit code where an image, a copy of it or a neighbour stands in two parts."""
+
+Rows = Sequence[tuple[str, int, int]]
+
+_SHARES = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
+
+
+def run(
+    project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
+    parts: Annotated[str, typer.Option("--parts", metavar="A/B/C", help="Shares of train, val and test.")] = "70/15/15",
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", metavar="K", min=2, help="For small sets: K folds in place of one val part."),
+    ] = None,
+    time: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option("--time", help="Cut by time, the newest for test: auto, always or never."),
+    ] = "auto",
+    unreviewed: Annotated[
+        bool, typer.Option("--unreviewed", help="Let images that nobody has reviewed into val and test.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Draw all anew; otherwise images keep the part they have.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw.")] = 0,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Of the split, if there are several.")
+    ] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Cut the labelled images into train, val and test so that nothing leaks from one into another.
+
+    Copies, near duplicates, frames of a video and shots of a burst stay together. What people decided in curation is
+    followed. It exits with 3 if its own audit finds a leak.
+    """
+    from ..split import SplitSettings
+
+    opened = Project.open(project)
+    settings = SplitSettings(_shares(parts), seed=seed, folds=folds, by_time=time, unreviewed=unreviewed)
+    with opened.lock(), opened.open_store() as store:
+        found, audited = split_project(opened, store, settings, name, fresh=fresh, tell=teller(as_json))
+        counts = {label: store.annotations_of_images(found.images(label)) for label in PARTS}
+        rows = [(part, len(found.images(part)), sum(map(len, counts[part].values()))) for part in PARTS]
+        names = store.names_of([audited.closest.first, audited.closest.second]) if audited.closest else {}
+    if as_json:
+        print(json.dumps(_as_dict(found, audited, rows)))
+    else:
+        folder = shlex.quote(display(opened.root))
+        print("\n".join(map(printable, [*_lines(found, audited, rows, names), _next(audited, folder)])))
+    return LEAKED if audited.leaks else 0
+
+
+def split_project(
+    project: Project,
+    store: Store,
+    settings: SplitSettings,
+    name: str = "default",
+    *,
+    fresh: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> tuple[Split, LeakAudit]:
+    """Look at photos that were never looked at, split, and audit the split anew.
+
+    Args:
+        project: holds the limits of its photos.
+        store: labels.db; the split is written into it.
+        settings: see ``SplitSettings``.
+        name: of the split.
+        fresh: draw all anew.
+        tell: called with lines for people.
+    """
+    from ..curation.duplicates import duplicates
+    from ..curation.photo_facts import observe, photo_facts
+    from ..split import make_split
+    from ..split_audit import audit
+
+    tell("looking at photos")
+    observe(store, StoredPhotos(store, loader(project.config.images)).photo)
+    tell("comparing photos")
+    repeated = duplicates(store)
+    facts = {one.sha256: one for one in photo_facts(store)}
+    found = make_split(store, settings, name=name, duplicates=repeated, facts=facts, fresh=fresh)
+    return found, audit(store, found, repeated)
+
+
+def _shares(text: str) -> tuple[float, float, float]:
+    shares = _SHARES.fullmatch(text.strip())
+    numbers = [float(share) for share in shares.groups()] if shares else []
+    if not numbers or not numbers[0] or sum(numbers) <= 0:
+        raise InputError(f"--parts is {text!r}: expected shares of train, val and test such as 70/15/15, train above 0")
+    return numbers[0] / sum(numbers), numbers[1] / sum(numbers), numbers[2] / sum(numbers)
+
+
+def _lines(found: Split, audited: LeakAudit, rows: Rows, names: dict[str, str]) -> list[str]:
+    lines = table(("images", "labels"), [(part, (f"{images:,}", f"{labels:,}")) for part, images, labels in rows])
+    lines += [f"left out: {count:,} {reason}" for reason, count in found.left_out.items()]
+    lines += [f"note: {remark}" for remark in found.remarks]
+    if audited.leaks:
+        lines.append(f"LEAK: {audited.leaks:,} images, copies or neighbours stand in two parts; see --json")
+    else:
+        lines.append("no image, copy, near duplicate or neighbour stands in two parts")
+    if audited.closest:
+        first, second = names[audited.closest.first], names[audited.closest.second]
+        lines.append(f"the most alike across parts, {audited.closest.similarity:.2f}: {first} and {second}")
+    return lines
+
+
+def _next(audited: LeakAudit, folder: str) -> str:
+    if audited.leaks:
+        return f"next: labelstill split --fresh --project {folder}"
+    return f"next: labelstill train --project {folder}"
+
+
+def _as_dict(found: Split, audited: LeakAudit, rows: Rows) -> dict[str, Any]:
+    return {
+        "name": found.name,
+        "images": {part: images for part, images, _ in rows},
+        "labels": {part: labels for part, _, labels in rows},
+        "left_out": dict(found.left_out),
+        "remarks": list(found.remarks),
+        "audit": audited.to_json(),
+    }

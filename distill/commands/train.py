@@ -1,0 +1,192 @@
+"""`labelstill train`: a small student from the labels of a project."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from labeling.core.errors import InputError
+from labeling.image_files import display
+from labeling.project import Project
+from labeling.tables import printable
+
+from .telling import teller
+
+if TYPE_CHECKING:
+    from ..run_folder import RunFolder
+    from ..students import Logger, TrainSettings
+    from ..training import Teaching
+
+
+class Watcher(StrEnum):
+    """What can watch a training."""
+
+    mlflow = "mlflow"
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+
+
+CURVE_SHARES = (0.25, 0.5)
+"""Shares of the train part on which students are trained for the learning curve, besides the whole."""
+
+
+def run(
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the library, by its names.")
+    ] = None,
+    project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="yolov8n, yolov8s, yolov8n-seg, yolo11n and so on (AGPL-3.0); dfine-n (Apache-2.0)."
+        ),
+    ] = "yolov8n",
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Start from these; otherwise from random ones.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 100,
+    imgsz: Annotated[int, typer.Option("--imgsz", min=32, help="Longer side of the input in pixels.")] = 640,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, order and augmentation.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, or several as in 0,1.")] = "auto",
+    only_reviewed: Annotated[
+        bool, typer.Option("--only-reviewed", help="Teach no label that nobody has reviewed.")
+    ] = False,
+    plain: Annotated[
+        bool, typer.Option("--hard", help="Teach the teacher's labels as if people had made them: no weights, no ring.")
+    ] = False,
+    weighted: Annotated[
+        bool, typer.Option("--score-weights/--no-score-weights", help="Let labels of the teacher count by score.")
+    ] = True,
+    ring: Annotated[
+        bool, typer.Option("--ring/--no-ring", help="Ignore what the teacher half saw, in place of background.")
+    ] = True,
+    oversample: Annotated[
+        bool, typer.Option("--oversample/--no-oversample", help="Show images of thin classes more often.")
+    ] = True,
+    distill_model: Annotated[
+        Path | None,
+        typer.Option("--distill-model", metavar="FILE", help="Teach features of this larger model of the same family."),
+    ] = None,
+    log: Annotated[
+        list[Watcher] | None,
+        typer.Option("--log", help="Watch the training there; several times."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="The split to train on.")] = "default",
+    fold: Annotated[
+        int | None, typer.Option("--fold", min=0, help="The fold that is val, where there are folds.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="RUN", help="Of the run; counts up if left out.")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a training that was cut off.")
+    ] = None,
+    curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Train on a quarter and a half, too: does more data help?")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Train a student on the train part of a split. The test part is not touched.
+
+    What is reviewed is taught as it is; labels of the teacher fill in, each as far as its score carries.
+    """
+    from ..training import Teaching
+
+    opened = Project.open(project)
+    tell = teller(as_json)
+    if resume is not None:
+        from ..training import resume as go_on
+
+        with opened.lock():
+            _say(go_on(opened, resume, tell), opened, as_json=as_json)
+        return
+    watchers = tuple(watcher.value for watcher in log or ())
+    settings = settings_of(
+        model, weights, epochs, imgsz, batch, seed, device, watchers, distill_model, more=more or ()
+    )  # fmt: skip
+    teaching = Teaching(not only_reviewed, weighted and not plain, ring and not plain, oversample, fold)
+    with opened.lock():
+        _say(train_project(opened, split, settings, teaching, name, curve=curve, tell=tell), opened, as_json=as_json)
+
+
+def settings_of(
+    model: str,
+    weights: Path | None,
+    epochs: int,
+    imgsz: int,
+    batch: int,
+    seed: int,
+    device: str,
+    loggers: tuple[Logger, ...] = (),
+    distill_model: Path | None = None,
+    *,
+    more: Sequence[str] = (),
+) -> TrainSettings:
+    """Return what was typed as settings. Raises InputError where they cannot fit."""
+    from ..students import TrainSettings, kind_of
+
+    kind_of(model)
+    if imgsz % 32:
+        raise InputError(f"--imgsz is {imgsz}: expected a multiple of 32, such as {max(32, round(imgsz / 32) * 32)}")
+    return TrainSettings(
+        model, weights, epochs, imgsz, batch, seed, device, loggers, distill_model, passed_on(more)
+    )  # fmt: skip
+
+
+def train_project(
+    project: Project,
+    split: str,
+    settings: TrainSettings,
+    teaching: Teaching,
+    name: str | None,
+    *,
+    curve: bool,
+    tell: Callable[[str], None],
+) -> RunFolder:
+    """Train on a split that is in labels.db; with ``curve`` on shares of it, too. Returns the run on the whole."""
+    from ..split import read_split
+    from ..training import train
+
+    with project.open_store() as store:
+        cut = read_split(store, split)
+        done = train(project, store, cut, settings, teaching, name=name, tell=tell)
+        for share in CURVE_SHARES if curve else ():
+            tell(f"learning curve: {share:.0%} of the train part")
+            less = replace(teaching, share=share)
+            name = f"{done.name}-{share * 100:.0f}"
+            train(project, store, cut, settings, less, name=name, curve_of=done.name, tell=tell)
+    return done
+
+
+def passed_on(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return settings typed as ``key=value``, each value read as YAML. Raises InputError."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"{pair!r}: expected KEY=VALUE, a setting of the library such as mosaic=0.5")
+        try:
+            found[key] = YAML(typ="safe").load(value)
+        except YAMLError:
+            raise InputError(f"{pair!r}: the value cannot be read: quote it") from None
+    return found
+
+
+def _say(run: RunFolder, project: Project, *, as_json: bool) -> None:
+    folder = shlex.quote(display(project.root))
+    if as_json:
+        print(json.dumps({"run": run.name, "folder": str(run.path), "weights": str(run.weights), **run.facts}))
+        return
+    print(printable(f"trained {run.facts['model']}, {run.facts['licence']}: {display(run.weights)}"))
+    print(f"next: labelstill evaluate {run.name} --project {folder}")

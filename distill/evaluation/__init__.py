@@ -1,0 +1,1 @@
+"""Parts of the evaluation: matching, average precision, intervals, curves, thresholds, slices, latency."""

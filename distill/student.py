@@ -1,0 +1,363 @@
+"""YOLO students through ultralytics (AGPL-3.0, extra "student"): trained from a dataset folder, resumable, loaded."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from labeling.core import masks
+from labeling.core.errors import BackendError, StateError
+from labeling.image_files import display
+from labeling.teachers.class_names import names_of_checkpoint
+from labeling.teachers.detectors.ultralytics import _import_ultralytics
+from labeling.teachers.device import pick_device
+from labeling.teachers.interfaces import RgbImage
+from labeling.teachers.weights import read_checkpoint
+
+from .dataset import Dataset
+from .objects import Objects
+from .student_scan import Scan, check_scan
+from .student_settings import arguments, device_argument, logger_environment
+from .student_trainer import CarefulTrainer, check_data_hash, check_same, explained, first_whole
+from .student_weights import (
+    StudentFile,
+    has_soft_files,
+    metadata_of,
+    model_named,
+    read_ring,
+    read_student,
+    read_weights,
+    taught_softly,
+    write_student,
+    write_whole,
+)  # fmt: skip
+from .students import WEIGHTS_FILE, Tell, TrainSettings
+
+_import_ultralytics()
+
+from ultralytics.data.augment import LetterBox  # noqa: E402 (the library must not be imported unprepared)
+from ultralytics.data.dataset import YOLODataset  # noqa: E402
+from ultralytics.data.utils import check_det_dataset, get_split_fraction, img2label_paths  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+from ultralytics.models.yolo.segment import SegmentationTrainer  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel, SegmentationModel, torch_safe_load  # noqa: E402
+from ultralytics.utils import DEFAULT_CFG_DICT, ROOT, SETTINGS, YAML  # noqa: E402
+from ultralytics.utils.nms import non_max_suppression  # noqa: E402
+from ultralytics.utils.ops import process_mask_native, scale_boxes  # noqa: E402
+from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
+
+_NMS_IOU = 0.7
+_MAX_OBJECTS = 300
+_STRIDE = 32
+_AT_ONCE = 16
+_TEACHER_FILE = "teacher.pt"
+_HEAD = re.compile(r"model\.\d+\.cv3\.0\.2\.weight")
+_LOGGERS = ("mlflow", "tensorboard", "wandb", "clearml", "comet", "dvc", "raytune", "sync")
+
+
+class StudentDataset(YOLODataset):  # type: ignore[misc]
+    """A part of a dataset folder, scanned anew each time: no cache is read, and nothing is written into the folder.
+
+    Where it is soft, ``cls`` has a second column: the weight of the object, 0 for a box to ignore.
+    """
+
+    def __init__(self, *args: Any, soft: bool = False, **kwargs: Any) -> None:
+        self.soft = soft
+        self.counts: tuple[int, ...] = ()
+        super().__init__(*args, **kwargs)
+
+    def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
+        with TemporaryDirectory(prefix="labelstill-scan-") as folder:
+            found = self.cache_labels(Path(folder) / cache_path.name)
+        self.counts = found["results"]
+        return found, False
+
+    def update_labels(self, include_class: list[int] | None) -> None:
+        super().update_labels(include_class)
+        if not self.soft:
+            return
+        files = [label["im_file"] for label in self.labels]
+        places = zip(self.labels, img2label_paths(files, "weights"), img2label_paths(files, "ignore"), strict=True)
+        for label, weights_file, ring_file in places:
+            weights = read_weights(Path(weights_file), len(label["cls"]))
+            ring = read_ring(Path(ring_file), len(self.data["names"]))
+            taught = np.column_stack((label["cls"][:, 0], weights))
+            ignored = np.column_stack((ring[:, 0], np.zeros(len(ring))))
+            label["cls"] = np.concatenate((taught, ignored)).astype(np.float32)
+            label["bboxes"] = np.concatenate((label["bboxes"], ring[:, 1:]))
+            label["segments"] = []
+
+    def cache_images(self) -> None:
+        with redirect_stdout(io.StringIO()):  # a progress bar that ignores how quiet the library was asked to be
+            super().cache_images()
+
+    @staticmethod
+    def collate_fn(batch: list[dict[str, Any]]) -> dict[str, Any]:
+        columns = max(one["cls"].shape[1] for one in batch)
+        for one in batch:
+            if len(one["cls"]) == 0:  # a background comes with one column whatever the others have
+                one["cls"] = torch.zeros((0, columns))
+        collated: dict[str, Any] = YOLODataset.collate_fn(batch)
+        return collated
+
+
+class _Trainer(CarefulTrainer):
+    """Builds its datasets from the folder alone, which is all that DDP processes see."""
+
+    def build_dataset(self: Any, img_path: str, mode: str = "train", batch: int | None = None) -> StudentDataset:
+        taught = mode == "train"
+        return StudentDataset(
+            img_path=img_path,
+            data=self.data,
+            task=self.args.task,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            hyp=self.args,
+            augment=taught,
+            rect=self.args.rect or not taught,
+            pad=0.0 if taught else 0.5,
+            stride=max(int(unwrap_model(self.model).stride.max()), _STRIDE),
+            cache=self.args.cache or None,
+            single_cls=self.args.single_cls,
+            classes=self.args.classes,
+            fraction=get_split_fraction(self.args.fraction, "train" if taught else self.args.split),
+            prefix=f"{mode}: ",
+            soft=taught and taught_softly(Path(self.data["path"]), vars(self.args)),
+        )
+
+
+class StudentDetectionTrainer(_Trainer, DetectionTrainer):  # type: ignore[misc]
+    """Trains boxes."""
+
+
+class StudentSegmentationTrainer(_Trainer, SegmentationTrainer):  # type: ignore[misc]
+    """Trains boxes and masks."""
+
+
+class UltralyticsStudent:
+    """YOLO models of ultralytics, for detection and for segmentation (names that end in -seg)."""
+
+    licence = "AGPL-3.0"
+
+    def train(self, dataset: Dataset, folder: Path, settings: TrainSettings, tell: Tell) -> None:
+        """See the Student protocol."""
+        weights = folder / WEIGHTS_FILE
+        if weights.exists():
+            tell(f"{display(weights)}: this training has ended")
+            return
+        check_data_hash(dataset, folder)
+        device = device_argument(settings.device, torch.cuda.device_count())
+        wanted = arguments(settings, dataset, DEFAULT_CFG_DICT, cuda=device != "cpu")
+        check_scan(dataset, partial(_scan, dataset))
+        if has_soft_files(dataset.path) and not taught_softly(dataset.path, wanted):
+            tell("soft labels are for detection of all classes: these labels are taught hard, no box is ignored")
+        run = folder / "training"
+        wanted |= {"device": device, "save_dir": str(run)}
+        if settings.distill_model is not None:
+            wanted["distill_model"] = str(_teacher_file(settings.distill_model, folder))
+        with _quiet(settings, folder), explained(folder):
+            _train(settings, wanted, run, tell)
+            best = first_whole([run / "weights" / name for name in ("best.pt", "last.pt")], _read, tell)
+            if best is None:
+                raise StateError(f"{display(run)}: the training left no weights: start a new run")
+            model = getattr(best[1]["ema"], "student_model", best[1]["ema"])
+            write_student(
+                weights, model.state_dict(), metadata_of("ultralytics", self.licence, settings, dataset, folder)
+            )
+        shutil.rmtree(run / "weights", ignore_errors=True)
+        (folder / _TEACHER_FILE).unlink(missing_ok=True)
+
+    def load(self, weights: Path, device: str = "auto") -> UltralyticsPredictor:
+        """See the Student protocol."""
+        file = read_student(weights)
+        return UltralyticsPredictor(_model_of(file, weights), file, pick_device(device))
+
+
+class UltralyticsPredictor:
+    """A trained student in evaluation mode; NMS per class at IoU 0.7."""
+
+    def __init__(self, model: Any, file: StudentFile, device: torch.device) -> None:
+        self.names = file.names
+        self.imgsz = file.imgsz
+        self._masks = file.task == "segment"
+        self._device = device
+        self._model = model.float().eval().to(device)
+
+    def predict(self, images: Sequence[RgbImage], floor: float = 0.001) -> list[Objects]:
+        """See the Predictor protocol."""
+        letterbox = LetterBox((self.imgsz, self.imgsz), auto=True, stride=_STRIDE)
+        seen: list[Objects] = []
+        for start in range(0, len(images), _AT_ONCE):
+            block = images[start : start + _AT_ONCE]
+            rows_of: dict[tuple[int, ...], list[int]] = defaultdict(list)
+            canvases = [letterbox(image=image) for image in block]
+            for row, canvas in enumerate(canvases):
+                rows_of[canvas.shape].append(row)
+            found: dict[int, Objects] = {}
+            for rows in rows_of.values():
+                pixels = np.stack([canvases[row] for row in rows])
+                answers = self._look(pixels, [block[row].shape[:2] for row in rows], floor)
+                found.update(zip(rows, answers, strict=True))
+            seen += [found[row] for row in range(len(block))]
+        return seen
+
+    @torch.inference_mode()
+    def _look(self, canvases: Any, sizes_hw: Sequence[tuple[int, ...]], floor: float) -> list[Objects]:
+        pixels = torch.from_numpy(canvases).to(self._device).permute(0, 3, 1, 2).float() / 255
+        raw = self._model(pixels)
+        protos = (raw[0][1] if isinstance(raw[0], tuple) else raw[1]) if self._masks else [None] * len(canvases)
+        kept = non_max_suppression(
+            raw[0] if self._masks else raw,
+            conf_thres=floor,
+            iou_thres=_NMS_IOU,
+            max_det=_MAX_OBJECTS,
+            nc=len(self.names),
+            end2end=bool(getattr(self._model, "end2end", False)),
+            max_time_img=1e6,  # on a busy machine the library would give up and drop the rest without a word
+        )
+        rows = zip(kept, sizes_hw, protos, strict=True)
+        return [_objects(found, canvases.shape[1:3], size_hw, proto) for found, size_hw, proto in rows]
+
+
+def _objects(rows: torch.Tensor, canvas_hw: tuple[int, ...], size_hw: tuple[int, ...], proto: Any) -> Objects:
+    rows = rows[rows.isfinite().all(dim=1)]
+    rows = rows[torch.argsort(-rows[:, 4], stable=True)]
+    boxes = scale_boxes(canvas_hw, rows[:, :4].clone(), size_hw)
+    rles = None
+    if proto is not None:
+        rles = tuple(
+            masks.encode(one.cpu().numpy().astype(bool))
+            for start in range(0, len(rows), _AT_ONCE)
+            for one in process_mask_native(
+                proto, rows[start : start + _AT_ONCE, 6:], boxes[start : start + _AT_ONCE], size_hw[:2]
+            )
+        )
+    numbers = rows[:, :6].cpu().numpy().astype(np.float64)
+    return Objects(
+        "",
+        (size_hw[1], size_hw[0]),
+        boxes.cpu().numpy().astype(np.float64).reshape(-1, 4),
+        numbers[:, 5].astype(np.int64),
+        numbers[:, 4],
+        rles,
+    )
+
+
+def _train(settings: TrainSettings, wanted: Mapping[str, Any], run: Path, tell: Tell) -> None:
+    """Begin a training, or go on from the last whole checkpoint; nothing where it has ended."""
+    trainer_class = StudentSegmentationTrainer if wanted["task"] == "segment" else StudentDetectionTrainer
+    found = first_whole([run / "weights" / name for name in ("last.pt", "best.pt")], _read, tell)
+    overrides = dict(wanted)
+    if found is not None:
+        last, checkpoint = found
+        check_same(checkpoint["train_args"], wanted)
+        done = int(checkpoint["epoch"]) + 1
+        if done >= wanted["epochs"]:
+            return
+        tell(f"goes on after epoch {done} of {wanted['epochs']}")
+        overrides |= {"model": str(last), "resume": str(last)}
+    start = None if found is not None or settings.start is None else _start_model(settings, settings.start)
+    trainer = trainer_class(cfg={**DEFAULT_CFG_DICT, "save_dir": ""}, overrides=overrides)
+    trainer.tell = tell
+    if found is None:
+        trainer.model = trainer.get_model(cfg=wanted["model"], weights=start, verbose=False)
+    trainer.train()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint by the library's loader for known classes only, which runs no code from it."""
+    checkpoint: dict[str, Any] = torch_safe_load(path, safe_only=True)[0]
+    checkpoint["ema"].state_dict(), checkpoint["train_args"]["epochs"]
+    return checkpoint
+
+
+def _scan(dataset: Dataset, part: str) -> Scan:
+    data = check_det_dataset(str(dataset.path / "data.yaml"), autodownload=False)
+    found = StudentDataset(img_path=data[part], data=data, task=dataset.task, augment=False)
+    _found, missing, _empty, corrupt, _total = found.counts
+    objects = {Path(label["im_file"]).name: len(label["cls"]) for label in found.labels}
+    return Scan(tuple(data["names"].values()), tuple(found.im_files), objects, missing, corrupt)
+
+
+@contextmanager
+def _quiet(settings: TrainSettings, folder: Path) -> Iterator[None]:
+    """Switch on the loggers that are asked for and no other, and leave the process as it was."""
+    variables = logger_environment(settings.loggers, folder)
+    kept, threads = {name: SETTINGS[name] for name in _LOGGERS}, torch.get_num_threads()
+    SETTINGS.update({name: name in settings.loggers for name in _LOGGERS})
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
+        SETTINGS.update(kept)
+        torch.set_num_threads(threads)
+
+
+def _built(name: str, tensors: Mapping[str, torch.Tensor], weights: Path) -> Any:
+    """Return the model of that name whose parameters are these, without masks where they have none."""
+    head = next((key for key in tensors if _HEAD.fullmatch(key)), None)
+    if head is None:
+        raise BackendError(
+            f"weights {display(weights)} are no YOLO detector: no tensor such as 'model.22.cv3.0.2.weight'"
+        )
+    draws_masks = any(".proto." in key for key in tensors)
+    name = name if draws_masks else name.removesuffix("-seg")
+    model_class = SegmentationModel if draws_masks else DetectionModel
+    classes, width = tensors[head].shape[:2]
+    try:
+        model = model_class(f"{name}.yaml", nc=classes, verbose=False)
+        if model.model[-1].cv3[0][-1].in_channels != width:
+            # A head that started from one for more classes keeps its width: the library widens it the same way.
+            model.load(model_class(f"{name}.yaml", nc=width, verbose=False), verbose=False)
+        model.load_state_dict(dict(tensors), strict=True)
+    except (RuntimeError, OSError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise BackendError(f"weights {display(weights)} do not fit {name}: {first}") from error
+    return model
+
+
+def _model_of(file: StudentFile, weights: Path) -> Any:
+    model = _built(file.model, file.tensors, weights)
+    if model.model[-1].nc != len(file.names):
+        raise BackendError(f"weights {display(weights)} carry {len(file.names)} names for {model.model[-1].nc} classes")
+    return model
+
+
+def _start_model(settings: TrainSettings, start: Path) -> Any:
+    """Return the model to start from, with its names: the library takes over the rows of classes of the same name."""
+    checkpoint = read_checkpoint(start)
+    model = _built(model_named(checkpoint.metadata, start) or settings.model, checkpoint.tensors, start)
+    count = int(model.model[-1].nc)
+    if "names" in checkpoint.metadata or count == len(_coco_names()):
+        names = names_of_checkpoint(checkpoint.metadata.get("names"), count, None, start, coco=_coco_names)
+        model.names = dict(enumerate(names))
+    return model
+
+
+def _coco_names() -> tuple[str, ...]:
+    return tuple(YAML.load(ROOT / "cfg" / "datasets" / "coco.yaml")["names"].values())
+
+
+def _teacher_file(weights: Path, folder: Path) -> Path:
+    """Write the model whose features are taught in the form that the library wants, and return where."""
+    file = read_student(weights)
+    model = _model_of(file, weights)
+    model.names = dict(enumerate(file.names))
+    buffer = io.BytesIO()
+    torch.save({"model": model, "train_args": {"task": file.task}}, buffer)
+    write_whole(folder / _TEACHER_FILE, buffer.getvalue())
+    return folder / _TEACHER_FILE
