@@ -28,12 +28,11 @@ from .run_folder import RunFolder, runs
 from .split import Split, read_split
 from .split_audit import LeakAudit, audit
 from .student_advice import CurvePoint
+from .student_evidence import BASELINE, PEOPLE, TEACHER
 from .student_report import STUDENT
 from .students import Predictor, student
 
 Tell = Callable[[str], None]
-
-PEOPLE, TEACHER, BASELINE = "a second person", "teacher", "most similar training photo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +146,7 @@ def measure(
     point = asking.threshold(val)
     opening, test = None, None
     if question.test and asking.usable("test"):
+        asking.check_unseen(run, "test")
         hashed = test_hash(speakers.truth(store, asking.usable("test"), asking.names, unreviewed=asking.unreviewed))
         opening = TestLedger(store).open(weights_hash(run), hashed, reuse=question.again)
         tell("the test part is open")
@@ -223,17 +223,21 @@ class _Asking:
 
     def answered(self, run: RunFolder, part: Part) -> Answered:
         """Ask a student about a part. Raises StateError where it has learned from images of it."""
+        self.check_unseen(run, part)
         images = self.usable(part)
-        taught = self.taught(run, "train") | (self.taught(run, "val") if part == "test" else set())
-        if known := taught & set(images):
-            raise StateError(
-                f"{display(run.path)}: has learned from {len(known)} images of the {part} part, so figures would be "
-                "worthless: the split was changed since; train anew"
-            )
         self.tell(f"asking {run.name} about the {len(images):,} images of {part}")
         said = speakers.student(self.predictor(run), images, self.photos.photo, self.names)
         truth = speakers.truth(self.store, said.images, self.names, unreviewed=self.unreviewed, masks=is_segmenter(run))
         return Answered(tuple(truth), said.objects, {reason: len(some) for reason, some in said.left_out.items()})
+
+    def check_unseen(self, run: RunFolder, part: Part) -> None:
+        """Raise StateError where a student has learned from images of a part, or was chosen on them."""
+        taught = self.taught(run, "train") | (self.taught(run, "val") if part == "test" else set())
+        if known := taught & set(self.usable(part)):
+            raise StateError(
+                f"{display(run.path)}: has learned from {len(known)} images of the {part} part, so figures would be "
+                "worthless: the split was changed since; train anew"
+            )
 
     def taught(self, run: RunFolder, part: Part) -> set[str]:
         """Return the images of a part of the dataset of a run, as its manifest has them."""
@@ -264,7 +268,7 @@ class _Asking:
         }
         thresholds = {STUDENT: point.score}
         if (before := self._before()) is not None:
-            name = f"student before, {before.name}"
+            name = f"the student before, {before.name}"
             try:
                 said[name] = [one for one in self.answered(before, part).found if one.sha256 in set(images)]
                 thresholds[name] = self.threshold(self.answered(before, "val")).score

@@ -119,23 +119,14 @@ class _Trainer(CarefulTrainer):
     def build_dataset(self: Any, img_path: str, mode: str = "train", batch: int | None = None) -> StudentDataset:
         taught = mode == "train"
         return StudentDataset(
-            img_path=img_path,
-            data=self.data,
-            task=self.args.task,
-            imgsz=self.args.imgsz,
-            batch_size=batch,
-            hyp=self.args,
-            augment=taught,
-            rect=self.args.rect or not taught,
-            pad=0.0 if taught else 0.5,
+            img_path=img_path, data=self.data, hyp=self.args, prefix=f"{mode}: ",
+            task=self.args.task, imgsz=self.args.imgsz, cache=self.args.cache or None,
+            single_cls=self.args.single_cls, classes=self.args.classes, batch_size=batch, augment=taught,
+            rect=self.args.rect or not taught, pad=0.0 if taught else 0.5,
             stride=max(int(unwrap_model(self.model).stride.max()), _STRIDE),
-            cache=self.args.cache or None,
-            single_cls=self.args.single_cls,
-            classes=self.args.classes,
             fraction=get_split_fraction(self.args.fraction, "train" if taught else self.args.split),
-            prefix=f"{mode}: ",
             soft=taught and taught_softly(Path(self.data["path"]), vars(self.args)),
-        )
+        )  # fmt: skip
 
 
 class StudentDetectionTrainer(_Trainer, DetectionTrainer):  # type: ignore[misc]
@@ -245,14 +236,8 @@ def _objects(rows: torch.Tensor, canvas_hw: tuple[int, ...], size_hw: tuple[int,
             )
         )
     numbers = rows[:, :6].cpu().numpy().astype(np.float64)
-    return Objects(
-        "",
-        (size_hw[1], size_hw[0]),
-        boxes.cpu().numpy().astype(np.float64).reshape(-1, 4),
-        numbers[:, 5].astype(np.int64),
-        numbers[:, 4],
-        rles,
-    )
+    places = boxes.cpu().numpy().astype(np.float64).reshape(-1, 4)
+    return Objects("", (size_hw[1], size_hw[0]), places, numbers[:, 5].astype(np.int64), numbers[:, 4], rles)
 
 
 def _train(settings: TrainSettings, wanted: Mapping[str, Any], run: Path, tell: Tell) -> None:

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from .evaluate import AtThreshold, Evaluation
     from .evaluation.at_threshold import Answers, Part
 
-BASELINE = "baseline"
+TEACHER, PEOPLE, BASELINE = "teacher", "a second person", "most similar training photo"
+"""The names under which they speak in a comparison; a student that does not beat BASELINE has learned nothing."""
+
 WHO: Mapping[str, str] = {
-    "teacher": "the teacher it learned from",
-    "people": "the people",
-    "second people": "other people than those whose word is the truth",
-    "previous student": "the student before it",
-    BASELINE: "the baseline, the labels of the training photo that looks most alike",
+    TEACHER: "the teacher it learned from",
+    PEOPLE: "a second person, who looked at the same images",
+    BASELINE: "the baseline, the labels of the most similar training photo",
 }
-"""How a sentence calls the speakers of a comparison; any other is called by its own name."""
+"""How a sentence calls them; anybody else is called by the own name."""
 
 _KINDS = {"size": "{} objects", "number of objects": "{} images"}
 

@@ -112,7 +112,8 @@ def has_soft_files(folder: Path) -> bool:
 
 def taught_softly(folder: Path, args: Mapping[str, object]) -> bool:
     """Say whether a training with these arguments of ultralytics reads them: boxes of all classes."""
-    return has_soft_files(folder) and args["task"] == "detect" and not args["single_cls"] and args["classes"] is None
+    all_classes = not args.get("single_cls") and args.get("classes") is None
+    return has_soft_files(folder) and args["task"] == "detect" and all_classes
 
 
 def read_weights(path: Path, count: int) -> npt.NDArray[np.float32]:

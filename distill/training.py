@@ -13,7 +13,7 @@ from labeling.image_files import display
 from labeling.project import Project
 from labeling.stored_photos import StoredPhotos, loader
 
-from .dataset import Dataset, materialise, read_dataset
+from .dataset import Dataset, materialise, verify
 from .run_folder import RunFolder, runs
 from .split import Split
 from .students import Task, TrainSettings, kind_of, student
@@ -99,7 +99,7 @@ def resume(project: Project, name: str, tell: Tell = lambda line: None) -> RunFo
     run = named_run(project, name)
     if run.finished:
         raise StateError(f"{display(run.path)}: has finished: labelstill evaluate {name}, or train with another --name")
-    dataset = read_dataset(project.datasets_path / str(run.facts["dataset"]))
+    dataset = verify(project.datasets_path / str(run.facts["dataset"]))
     return _taught(run, dataset, _settings(run), tell)
 
 

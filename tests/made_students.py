@@ -19,6 +19,7 @@ from distill.run_folder import RunFolder
 from distill.split_audit import LeakAudit
 from distill.student_advice import CurvePoint, what_next
 from distill.student_errors import worst_errors
+from distill.student_evidence import BASELINE, PEOPLE, TEACHER
 from distill.student_report import Closest, StudentReport
 from labeling.images import LoadedImage
 
@@ -89,7 +90,7 @@ def report(tmp_path: Path, names: Sequence[str] = NAMES, images: int = 80, **cha
     said = [one.above(point.score) for one in found]
     test = evaluate(truth, found, names, resamples=40)
     at = at_threshold(truth, found, names, point.score, resamples=40)
-    speakers = {"student": found, "teacher": teacher, "baseline": baseline, "second people": truth[: images // 2]}
+    speakers = {"student": found, TEACHER: teacher, BASELINE: baseline, PEOPLE: truth[: images // 2]}
     noise = photo(f"{1:064x}")
     facts = {
         "kind": "ultralytics", "model": "yolov8n", "licence": "AGPL-3.0", "dataset": "0f" * 8, "ontology": "ab" * 8,

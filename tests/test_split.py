@@ -467,6 +467,20 @@ def test_new_photos_go_where_their_time_is() -> None:
         assert second.parts[old.sha256] == "train"
 
 
+def test_an_older_photo_that_repeats_one_of_test_does_not_move_the_border() -> None:
+    some = series()
+    twin, between = (
+        Photo(name, camera="Cam", taken_at=at)
+        for name, at in (("twin", "2026-03-01T00:00:00"), ("new", "2026-03-04T23:00:00"))
+    )
+    with store_of(some) as store:
+        split_of(store)
+        add(store, [twin, between])
+        split = split_of(store, None, groups_of([some[-1], twin]))
+        assert split.parts[twin.sha256] == "test"
+        assert split.parts[between.sha256] == "train"
+
+
 def test_an_unreviewed_photo_teaches_only_if_it_is_older_than_what_is_measured_on() -> None:
     some = series()
     early, late = (
@@ -528,6 +542,16 @@ def test_each_image_is_val_in_exactly_one_fold_and_classes_are_spread() -> None:
         assert {image: later.folds.get(image) for image in split.parts} == {
             image: split.folds.get(image) for image in split.parts
         }
+
+
+def test_an_image_that_only_taught_gets_a_fold_once_it_is_reviewed() -> None:
+    with store_of([*photos(20), *photos(6, "u", state="pushed")]) as store:
+        first = split_of(store, SplitSettings(folds=4))
+        assert not any(photo.sha256 in first.folds for photo in photos(6, "u"))
+        add(store, photos(6, "u"))
+        second = split_of(store, SplitSettings(folds=4))
+        assert len(second.folds) + len(second.images("test")) == 26
+        assert {image: second.folds[image] for image in first.folds} == first.folds
 
 
 def test_without_a_test_share_the_folds_take_everything() -> None:

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distill.curation.alignment import alike
@@ -118,8 +118,9 @@ def test_the_audit_can_be_written_as_json() -> None:
     assert said["closest"]["parts"] in (["train", "val"], ["val", "train"])
 
 
+@example([0, 1, 2, 0, 1, 2, 3, 3], 2, 0)
 @settings(max_examples=30, deadline=None)
-@given(homes=st.lists(st.integers(0, 3), min_size=1, max_size=25), looks=st.integers(3, 30), seed=st.integers(0, 99))
+@given(homes=st.lists(st.integers(0, 3), min_size=1, max_size=25), looks=st.integers(1, 12), seed=st.integers(0, 99))
 def test_the_nearest_across_are_those_of_all_pairs_compared_one_by_one(homes: list[int], looks: int, seed: int) -> None:
     some = [Photo(f"{seed}-{place}", look=f"{seed}-{place % looks}") for place in range(len(homes))]
     thumbnails = np.stack([thumbnail(photo) for photo in some])

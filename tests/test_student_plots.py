@@ -1,4 +1,4 @@
-"""Curves of a student's report: drawn where the figures lie, for light and dark, small, and nothing where is nothing."""
+"""Curves of a student's report: drawn where the figures lie, light and dark, small, nothing where is nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_chosen_threshold_is_marked_where_it_lies() -> None:
     scores = np.linspace(0, 1, 201)
     places = []
     for chosen in (0.2, 0.4, 0.8):
-        columns = painted(costs(scores, np.abs(scores - chosen) + 0.1, chosen), ORANGE).sum(axis=0)
+        columns = painted(costs(scores, np.abs(scores - 0.4) + 0.1, chosen), ORANGE).sum(axis=0)
         places.append(int(columns.argmax()))
     assert (places[2] - places[1]) / (places[1] - places[0]) == pytest.approx(2, abs=0.05)
 
@@ -47,7 +47,7 @@ def test_a_better_curve_lies_higher_and_classes_in_the_background_have_no_colour
 def test_a_student_as_sure_as_right_has_its_dots_on_the_diagonal() -> None:
     scores = np.linspace(0.1, 0.9, 9)
     rows, columns = np.nonzero(painted(calibration(scores, scores, np.full(9, 10), ""), BLUE))
-    assert np.corrcoef(rows, columns)[0, 1] == pytest.approx(-1, abs=0.001)
+    assert np.corrcoef(rows, columns)[0, 1] == pytest.approx(-1, abs=0.01)
 
 
 def test_a_learning_curve_names_its_points_and_goes_on_dashed() -> None:

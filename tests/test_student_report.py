@@ -13,8 +13,10 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
+from distill import measurement
 from distill.dataset import Dataset
 from distill.run_folder import RunFolder
+from distill.student_evidence import BASELINE, PEOPLE, TEACHER, WHO, rivals
 from distill.student_report import StudentReport, judge, render
 from tests.made_students import HOSTILE, LONG, NAMES, report
 from tests.test_report import Page
@@ -83,7 +85,16 @@ def test_everyone_stands_in_one_table_and_one_figure(whole: StudentReport, html:
     for pair in whole.comparison.pairs:
         assert f"{pair.first} minus {pair.second}" in Page(part).text
         assert f"{pair.difference:+.3f}" in part
-    assert "on the images of second people" in part
+    assert "on the images of a second person" in part
+
+
+def test_the_baseline_is_known_by_its_name(whole: StudentReport) -> None:
+    assert (measurement.TEACHER, measurement.PEOPLE, measurement.BASELINE) == (TEACHER, PEOPLE, BASELINE)
+    found = {rival.name: rival for rival in rivals(whole.comparison)}
+    assert [rival.name for rival in found.values() if rival.baseline] == [WHO[BASELINE]]
+    assert found[WHO[BASELINE]].outcome == "better"
+    assert found.keys() == {WHO[TEACHER], WHO[PEOPLE], WHO[BASELINE]}
+    assert [rival.images for rival in found.values()] == [80, 80, 40]
 
 
 def test_confusions_are_counted_cell_by_cell(whole: StudentReport, html: str) -> None:

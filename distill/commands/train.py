@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -108,7 +108,7 @@ def run(
         with opened.lock():
             _say(go_on(opened, resume, tell), opened, as_json=as_json)
         return
-    watchers = tuple(watcher.value for watcher in log or ())
+    watchers = cast("tuple[Logger, ...]", tuple(watcher.value for watcher in log or ()))
     settings = settings_of(
         model, weights, epochs, imgsz, batch, seed, device, watchers, distill_model, more=more or ()
     )  # fmt: skip
