@@ -24,7 +24,7 @@ from .split_remarks import grown, remarks
 from .split_time import Timeline, timeline
 from .split_types import Split, SplitSettings
 
-__all__ = ["Split", "SplitSettings", "make_split", "read_split"]
+__all__ = ["Split", "SplitSettings", "make_split", "read_split", "write_split"]
 
 _MOST_ROUNDS = 10
 
@@ -114,7 +114,7 @@ def make_split(
         dict(found.left_out + placed.left_out),
         tuple(said),
     )
-    _write(store, split, {image: home for image, home in before.items() if image not in split.parts})
+    write_split(store, split, {image: home for image, home in before.items() if image not in split.parts})
     return split
 
 
@@ -135,8 +135,15 @@ def read_split(store: Store, name: str = "default") -> Split:
     )
 
 
-def _write(store: Store, split: Split, away: Mapping[str, Home]) -> None:
-    facts = asdict(split.settings) | {"left_out": split.left_out, "remarks": split.remarks, "away": away}
+def write_split(store: Store, split: Split, away: Mapping[str, Home] | None = None) -> None:
+    """Write a split into labels.db in place of one of its name.
+
+    Args:
+        store: labels.db.
+        split: whoever made it.
+        away: where images were that are in no part now, for the day on which they come back.
+    """
+    facts = asdict(split.settings) | {"left_out": split.left_out, "remarks": split.remarks, "away": away or {}}
     places = (Place(sha256, part, split.folds.get(sha256), split.kin[sha256]) for sha256, part in split.parts.items())
     SplitLedger(store).write(split.name, facts, places)
 

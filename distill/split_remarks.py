@@ -46,9 +46,9 @@ def remarks(
         yield "images keep the part they have: --fresh draws all anew"
     unknown = sum(not found.reviewed[row] for home, some in rows.items() if home != TRAIN for row in some)
     if unknown:
-        yield f"val, test or folds hold {unknown:,} images that nobody has reviewed: figures on them compare machines"
+        yield f"{_counted(unknown, 'image')} of val, test or folds were never reviewed: figures compare machines"
     for (before, now), count in sorted(placed.moved.items(), key=str):
-        yield f"{count:,} images moved from {_said(before)} to {_said(now)}: their group or a decision is there"
+        yield f"moved from {_said(before)} to {_said(now)}, to a group or by a decision: {_counted(count, 'image')}"
 
 
 def _classes(names: Sequence[str], found: Usable, placed: Placed, rows: Mapping[Home, list[int]]) -> Iterator[str]:

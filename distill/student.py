@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -30,7 +29,7 @@ from .dataset import Dataset
 from .objects import Objects
 from .student_scan import Scan, check_scan
 from .student_settings import arguments, device_argument, logger_environment
-from .student_trainer import CarefulTrainer, check_data_hash, check_same, explained, first_whole
+from .student_trainer import TEACHER_FILE, CarefulTrainer, check_data_hash, check_same, explained, first_whole, tidy
 from .student_weights import (
     StudentFile,
     has_soft_files,
@@ -42,7 +41,7 @@ from .student_weights import (
     taught_softly,
     write_student,
     write_whole,
-)  # fmt: skip
+)
 from .students import WEIGHTS_FILE, Tell, TrainSettings
 
 _import_ultralytics()
@@ -62,7 +61,6 @@ _NMS_IOU = 0.7
 _MAX_OBJECTS = 300
 _STRIDE = 32
 _AT_ONCE = 16
-_TEACHER_FILE = "teacher.pt"
 _HEAD = re.compile(r"model\.\d+\.cv3\.0\.2\.weight")
 _LOGGERS = ("mlflow", "tensorboard", "wandb", "clearml", "comet", "dvc", "raytune", "sync")
 
@@ -147,6 +145,7 @@ class UltralyticsStudent:
         weights = folder / WEIGHTS_FILE
         if weights.exists():
             tell(f"{display(weights)}: this training has ended")
+            tidy(folder)
             return
         check_data_hash(dataset, folder)
         device = device_argument(settings.device, torch.cuda.device_count())
@@ -167,8 +166,7 @@ class UltralyticsStudent:
             write_student(
                 weights, model.state_dict(), metadata_of("ultralytics", self.licence, settings, dataset, folder)
             )
-        shutil.rmtree(run / "weights", ignore_errors=True)
-        (folder / _TEACHER_FILE).unlink(missing_ok=True)
+        tidy(folder)
 
     def load(self, weights: Path, device: str = "auto") -> UltralyticsPredictor:
         """See the Student protocol."""
@@ -344,5 +342,5 @@ def _teacher_file(weights: Path, folder: Path) -> Path:
     model.names = dict(enumerate(file.names))
     buffer = io.BytesIO()
     torch.save({"model": model, "train_args": {"task": file.task}}, buffer)
-    write_whole(folder / _TEACHER_FILE, buffer.getvalue())
-    return folder / _TEACHER_FILE
+    write_whole(folder / TEACHER_FILE, buffer.getvalue())
+    return folder / TEACHER_FILE

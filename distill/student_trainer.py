@@ -26,6 +26,9 @@ from .soft_loss import soften
 from .student_weights import write_whole
 from .students import Tell
 
+TEACHER_FILE = "teacher.pt"
+"""The model whose features are taught, in the run folder while it lasts."""
+
 
 def _to_stderr(line: str) -> None:
     sys.stderr.write(f"{line}\n")
@@ -179,6 +182,13 @@ def first_whole(paths: Sequence[Path], read: Callable[[Path], Any], tell: Tell) 
     if there:
         raise StateError(f"{display(there[0].parent)}: no checkpoint can be read: start a new run")
     return None
+
+
+def tidy(folder: Path) -> None:
+    """Remove what only the continuation of a training needs from its run folder."""
+    for name in ("weights", "weights.part"):
+        shutil.rmtree(folder / "training" / name, ignore_errors=True)
+    (folder / TEACHER_FILE).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,9 +81,7 @@ def groups_of(*groups: Sequence[Photo], threshold: float = 0.88, kind: str = "ne
     return Duplicates(
         encoder=None,
         copies={},
-        pairs=tuple(
-            Pair(first, second, 0.95) for group in members for first, second in pairwise(group)
-        ),
+        pairs=tuple(Pair(first, second, 0.95) for group in members for first, second in pairwise(group)),
         groups=tuple(Group(kind, tuple(group)) for group in members),  # type: ignore[arg-type]
         threshold=threshold,
         curve=Curve(np.linspace(0.5, 1, 100), np.zeros(100, dtype=np.int64), "it was given"),
@@ -116,6 +115,25 @@ def open_test(store: Store) -> None:
     """Note that somebody has looked at the test part."""
     with store.transaction() as db:
         db.execute("INSERT INTO openings (student, test, opened_at) VALUES ('s', 't', '2026-01-01T00:00:00+00:00')")
+
+
+def series(days: int = 10, each: int = 10, camera: str = "Cam", prefix: str = "day") -> list[Photo]:
+    begin = datetime(2026, 3, 1, 8)
+    return [
+        Photo(
+            f"{prefix}{day}-{shot}", camera=camera, taken_at=(begin + timedelta(days=day, minutes=7 * shot)).isoformat()
+        )
+        for day in range(days)
+        for shot in range(each)
+    ]
+
+
+def sizes(split: Split) -> tuple[int, ...]:
+    return tuple(len(split.images(part)) for part in ("train", "val", "test"))
+
+
+def parts_of(split: Split, some: Sequence[Photo]) -> set[str]:
+    return {split.parts[photo.sha256] for photo in some if photo.sha256 in split.parts}
 
 
 def _review(photo: Photo) -> Review:

@@ -152,4 +152,5 @@ def test_the_key_changes_with_everything_that_changes_labels_and_with_nothing_el
     ]
     assert len({key, *others}) == 6
     assert done_key(ontology, "teacher", [0.3, 0.4], replace(filters, faint_share=1.0)) == key
-    assert key.endswith("-teacher-1f6662a5dc4ba6d3")  # as it was before there were faint boxes: nothing is labelled again for them
+    # As it was before there were faint boxes: nothing is labelled again for them.
+    assert key.endswith("-teacher-1f6662a5dc4ba6d3")

@@ -6,7 +6,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,9 +14,10 @@ from hypothesis import strategies as st
 
 from distill.curation.duplicates import duplicates
 from distill.split import Split, SplitSettings, make_split, read_split
-from distill.split_assign import in_order, stratify
+from distill.split_assign import stratify
 from distill.split_audit import audit
 from labeling.core.errors import InputError, StateError
+from labeling.core.store_decisions import Decided, DecisionLedger
 from tests.made_splits import (
     NAMES,
     NOTHING,
@@ -27,7 +27,10 @@ from tests.made_splits import (
     facts_of,
     groups_of,
     open_test,
+    parts_of,
     photos,
+    series,
+    sizes,
     split_of,
     store_of,
 )
@@ -47,14 +50,6 @@ def families(draw: st.DrawFn) -> list[list[Photo]]:
         made.append(group)
     made[0][0] = Photo("g0-0", ("box",))
     return made
-
-
-def sizes(split: Split) -> tuple[int, ...]:
-    return tuple(len(split.images(part)) for part in ("train", "val", "test"))
-
-
-def parts_of(split: Split, some: Sequence[Photo]) -> set[str]:
-    return {split.parts[photo.sha256] for photo in some if photo.sha256 in split.parts}
 
 
 # Groups
@@ -152,7 +147,7 @@ def test_shares_are_those_of_the_reviewed_images_and_the_others_only_teach() -> 
         assert all(split.parts[photo.sha256] == "train" for photo in photos(50, "u"))
         allowed = split_of(store, SplitSettings(unreviewed=True), fresh=True)
         assert sizes(allowed)[1] == pytest.approx(22, abs=1)
-        assert any("nobody has reviewed" in remark for remark in allowed.remarks)
+        assert any("never reviewed" in remark for remark in allowed.remarks)
 
 
 def test_an_unreviewed_neighbour_of_a_measured_image_is_left_out_and_teaches_beside_a_teaching_one() -> None:
@@ -197,6 +192,16 @@ def test_what_is_in_no_part_is_counted_with_its_reason() -> None:
             "not reviewed and without a label: nobody knows whether nothing is there": 1,
             "decided to be dropped": 1,
         }
+
+
+def test_an_image_whose_only_label_was_dropped_is_as_one_without_a_label() -> None:
+    known, unknown = Photo("known"), Photo("unknown", state="prelabelled")
+    with store_of([*photos(10), known, unknown]) as store:
+        labels = [store.annotations_of(photo.sha256)[0] for photo in (known, unknown)]
+        DecisionLedger(store).change([Decided(label.sha256, "drop", "", label.id) for label in labels])
+        split = split_of(store)
+        assert known.sha256 in split.parts
+        assert split.left_out == {"not reviewed and without a label: nobody knows whether nothing is there": 1}
 
 
 def test_an_image_meant_for_test_takes_its_group_there() -> None:
@@ -355,7 +360,7 @@ def linked(test_opened: bool) -> tuple[Split, Split, list[Photo], Photo]:
 def test_groups_of_two_parts_that_a_new_image_links_go_where_most_of_them_are() -> None:
     _, second, group, new = linked(test_opened=False)
     assert parts_of(second, [*group, new]) == {"train"}
-    assert "1 images moved from test to train: their group or a decision is there" in second.remarks
+    assert "moved from test to train, to a group or by a decision: 1 image" in second.remarks
 
 
 def test_once_test_was_opened_it_stays_and_what_is_linked_to_it_is_left_out() -> None:
@@ -387,136 +392,6 @@ def test_what_was_taught_before_its_review_stays_and_the_uneven_shares_are_told(
         assert any("of 100 reviewed images" in remark for remark in second.remarks)
         assert any("--fresh" in remark for remark in second.remarks)
         assert sizes(split_of(store, fresh=True)) == (70, 15, 15)
-
-
-# Time
-
-
-def series(days: int = 10, each: int = 10, camera: str = "Cam", prefix: str = "day") -> list[Photo]:
-    begin = datetime(2026, 3, 1, 8)
-    return [
-        Photo(
-            f"{prefix}{day}-{shot}", camera=camera, taken_at=(begin + timedelta(days=day, minutes=7 * shot)).isoformat()
-        )
-        for day in range(days)
-        for shot in range(each)
-    ]
-
-
-def moments(split: Split, part: str, some: Sequence[Photo]) -> list[str]:
-    return sorted(photo.taken_at or "" for photo in some if split.parts.get(photo.sha256) == part)
-
-
-def test_a_series_of_one_camera_is_cut_by_time_the_newest_for_test() -> None:
-    some = series()
-    with store_of(some) as store:
-        split = split_of(store)
-        assert split.settings.by_time == "always"
-        assert sizes(split) == (70, 15, 15)
-        train, val, test = (moments(split, part, some) for part in ("train", "val", "test"))
-        assert train[-1] < val[0] <= val[-1] < test[0]
-        assert audit(store, split, NOTHING).newer == 0
-        assert split_of(store, SplitSettings(by_time="never"), fresh=True).settings.by_time == "never"
-
-
-@pytest.mark.parametrize(
-    "some",
-    [
-        series(days=2, each=50),
-        [*series(5), *series(5, camera="Other", prefix="other")],
-        [*series(), *photos(10)],
-        series(days=5, each=3),
-        [Photo(f"n{number}", path=f"/photos/img_{number:04}.jpg") for number in range(40)],
-    ],
-    ids=["two days", "two cameras", "many without a time", "few", "numbered files that are unlike"],
-)
-def test_photos_that_are_not_clearly_a_series_are_not_cut_by_time(some: list[Photo]) -> None:
-    with store_of(some) as store:
-        assert split_of(store).settings.by_time == "never"
-
-
-def test_frames_of_one_video_are_cut_by_their_numbers() -> None:
-    frames = [Photo(f"f{number}", path=f"/v/clip_{number:05}.jpg") for number in range(100)]
-    shots = [frames[start : start + 5] for start in range(0, 100, 5)]
-    with store_of(reversed(frames)) as store:
-        split = split_of(store, None, groups_of(*shots, kind="sequence"))
-        assert [parts_of(split, shot) for shot in shots] == [{"train"}] * 14 + [{"val"}] * 3 + [{"test"}] * 3
-
-
-def test_a_group_across_the_border_of_time_is_in_the_older_part_and_the_overlap_is_told() -> None:
-    some = series()
-    group = [some[65], some[75], some[99]]
-    with store_of(some) as store:
-        split = split_of(store, None, groups_of(group))
-        assert parts_of(split, group) == {"train"}
-        found = audit(store, split, groups_of(group))
-        assert found.leaks == 0
-        assert found.newer == 2
-
-
-def test_new_photos_go_where_their_time_is() -> None:
-    some = series()
-    late, old = series(days=2, each=3, prefix="late"), Photo("old", camera="Cam", taken_at="2020-01-01T00:00:00")
-    late = [Photo(photo.name, camera="Cam", taken_at=(photo.taken_at or "").replace("-03-", "-08-")) for photo in late]
-    with store_of(some) as store:
-        first = split_of(store)
-        add(store, [*late, old])
-        second = split_of(store)
-        assert {image: second.parts[image] for image in first.parts} == first.parts
-        assert parts_of(second, late) == {"test"}
-        assert second.parts[old.sha256] == "train"
-
-
-def test_an_older_photo_that_repeats_one_of_test_does_not_move_the_border() -> None:
-    some = series()
-    twin, between = (
-        Photo(name, camera="Cam", taken_at=at)
-        for name, at in (("twin", "2026-03-01T00:00:00"), ("new", "2026-03-04T23:00:00"))
-    )
-    with store_of(some) as store:
-        split_of(store)
-        add(store, [twin, between])
-        split = split_of(store, None, groups_of([some[-1], twin]))
-        assert split.parts[twin.sha256] == "test"
-        assert split.parts[between.sha256] == "train"
-
-
-def test_an_unreviewed_photo_teaches_only_if_it_is_older_than_what_is_measured_on() -> None:
-    some = series()
-    early, late = (
-        Photo(name, state="prelabelled", camera="Cam", taken_at=at)
-        for name, at in (("early", "2026-03-02T00:00:00"), ("late", "2026-03-09T12:00:00"))
-    )
-    with store_of([*some, early, late]) as store:
-        split = split_of(store)
-        assert split.parts[early.sha256] == "train"
-        assert split.left_out == {"not reviewed, and taken at the time of val or test": 1}
-
-
-def test_a_photo_without_a_time_is_left_out_where_time_cuts() -> None:
-    with store_of([*series(), Photo("never")]) as store:
-        split = split_of(store)
-        assert split.left_out == {"taken at a time that nobody knows, while the cut is by time": 1}
-
-
-def test_by_time_without_any_time_is_refused() -> None:
-    with (
-        store_of([Photo("a", path="/p/a.jpg"), Photo("b", path="/p/b.jpg")]) as store,
-        pytest.raises(StateError, match="no photo says when"),
-    ):
-        split_of(store, SplitSettings(by_time="always"))
-
-
-@given(
-    weights=st.lists(st.integers(1, 9), min_size=1, max_size=30),
-    shares=st.sampled_from([(0.7, 0.15, 0.15), (0.9, 0.1), (1.0,)]),
-)
-def test_in_order_no_part_goes_back_and_each_gets_a_group_if_there_are_enough(
-    weights: list[int], shares: tuple[float, ...]
-) -> None:
-    parts = in_order(weights, shares)
-    assert all(first <= second for first, second in pairwise(parts))
-    assert set(parts) == set(range(min(len(shares), len(weights))))
 
 
 # Folds

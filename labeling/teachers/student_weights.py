@@ -50,13 +50,13 @@ def read_student(path: Path) -> dict[str, str]:
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise BackendError(f"weights {path} are no readable safetensors file ({error}): train again") from error
-    if "kind" not in metadata or "names" not in metadata:
-        raise BackendError(f"weights {path} are no student of labelstill train: use --detector ultralytics for others")
-    if metadata["kind"] == "dfine":
+    if metadata.get("kind") == "dfine":
         raise BackendError(
             f"weights {path} are a D-FINE student, which cannot label yet: name a YOLO student with --weights, "
             "or train one with labelstill train --model yolov8n"
         )
+    if "kind" not in metadata or "names" not in metadata:
+        raise BackendError(f"weights {path} are no student of labelstill train: use --detector ultralytics for others")
     return metadata
 
 

@@ -10,8 +10,8 @@ The bundled teacher labels 200 scenes; a YOLOv8n is trained from random weights,
     soft        (d) the teacher's labels weighted by score, what it half saw ignored
     both            (c) and (d) together, beyond what was asked
 
-AP50 is measured on 200 other scenes by their exact labels. The weights after the last epoch count, so no labels
-beyond the 200 scenes are needed to choose among epochs.
+AP50 is measured on 200 other scenes by their exact labels. The weights after the last epoch count; the 8 scenes of the
+val part, which every training has to have, choose nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from pathlib import Path
 
 import numpy as np
 from cells import Cell, cell, labelstill, mean_and_spread
-from distill.evaluate import evaluate
-from distill.split import read_split
-from labeling.core.store_splits import Place, SplitLedger
 
+from distill.evaluate import evaluate
 from distill.objects import Objects
 from distill.run_folder import RunFolder
+from distill.split import read_split
+from distill.split_given import given_split
 from distill.students import TrainSettings, student
 from distill.training import Teaching, train
 from labeling.core.records import Annotation, Provenance
@@ -43,7 +43,7 @@ from labeling.project import Project
 from labeling.queue import doubt
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TAUGHT, HELD_OUT = 200, 200
+TAUGHT, HELD_OUT, VAL = 200, 200, 8
 FIRST_SEED, FIRST_HELD_OUT = 60_000_000, 70_000_000
 CORRECTED = 0.3
 """This share of the images is corrected, the least sure first."""
@@ -68,12 +68,12 @@ class Bench:
     def __init__(self, work: Path) -> None:
         """Draw and label what is not there yet."""
         self.work = work
-        self.taught = [drawn(FIRST_SEED + number) for number in range(TAUGHT)]
+        self.scenes = {f"scene-{number:03d}": drawn(FIRST_SEED + number) for number in range(TAUGHT + VAL)}
         self.held_out = [drawn(FIRST_HELD_OUT + number) for number in range(HELD_OUT)]
         photos = work / "photos"
         photos.mkdir(parents=True, exist_ok=True)
-        for number, scene in enumerate(self.taught):
-            (photos / f"scene-{number:03d}.jpg").write_bytes(scene.jpeg)
+        for name, scene in self.scenes.items():
+            (photos / f"{name}.jpg").write_bytes(scene.jpeg)
         self.raw = work / "projects" / "0"
         labelstill(
             "label", str(photos), "--project", str(self.raw), "--classes", ", ".join(NAMES), "--detector", "bundled",
@@ -110,17 +110,15 @@ class Bench:
             with project.open_store() as store:
                 self._correct(store, share)
             part.rename(folder)
-        project = Project.open(folder)
-        with project.open_store() as store:
-            images = sorted(hashlib.sha256(scene.jpeg).hexdigest() for scene in self.taught)
-            SplitLedger(store).write("default", {}, [Place(sha256, "train", None, sha256) for sha256 in images])
-        return project
+        return Project.open(folder)
 
     def _correct(self, store: Store, share: float) -> None:
-        by_image = {hashlib.sha256(scene.jpeg).hexdigest(): scene for scene in self.taught}
-        doubts = doubt(store, sorted(by_image))
+        """Give the least sure images, and val, their exact labels; write the split."""
+        by_image = {hashlib.sha256(scene.jpeg).hexdigest(): scene for scene in self.scenes.values()}
+        images = list(by_image)
+        doubts = doubt(store, images[:TAUGHT])
         least_sure = sorted(doubts, key=lambda sha256: (-doubts[sha256], sha256))
-        for sha256 in least_sure[: round(share * len(least_sure))]:
+        for sha256 in [*least_sure[: round(share * TAUGHT)], *images[TAUGHT:]]:
             labels = [
                 Annotation(
                     hashlib.sha256(f"{sha256} {number}".encode()).hexdigest()[:32],
@@ -133,6 +131,8 @@ class Bench:
                 if thing.noun in NAMES
             ]
             store.set_reviewed(sha256, labels, "reviewed" if labels else "reviewed-empty")
+        names = list(self.scenes)
+        given_split(store, {"train": names[:TAUGHT], "val": names[TAUGHT:]})
 
 
 def drawn(seed: int) -> Scene:

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cells import Cell, cell, mean_and_spread
-from distill.evaluate import evaluate
-from distill.speakers import truth
-from distill.split import read_split
 from real_sets import project_of
 
 from distill.dataset import materialise
+from distill.evaluate import evaluate
 from distill.objects import Objects
+from distill.speakers import truth
+from distill.split import read_split
 from distill.students import student
 from labeling.stored_photos import StoredPhotos, loader
 

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 from cells import labelstill
-from labeling.core.store_splits import Place, SplitLedger
 
+from distill.split_given import given_split, read_lists
 from labeling.project import Project
 
-PARTS = ("train", "val", "test")
 LISTS = Path(__file__).resolve().parent / "splits"
 PCB_CLASSES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 
@@ -35,13 +34,7 @@ def project_of(name: str, shared: Path, folder: Path) -> Project:
         labelstill("convert", *labels, "--images", str(source / "images"), "--project", str(folder))
     project = Project.open(folder)
     with project.open_store() as store:
-        by_stem = {Path(image.paths[0]).stem: image.sha256 for image in store.iter_images("human")}
-        places = [
-            Place(str(by_stem[stem]), part, None, str(by_stem[stem]))
-            for part in PARTS
-            for stem in (LISTS / name / f"{part}.txt").read_text(encoding="utf-8").split()
-        ]
-        SplitLedger(store).write("default", {"lists": name}, places)
+        given_split(store, read_lists(LISTS / name))
     return project
 
 
