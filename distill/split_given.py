@@ -18,7 +18,7 @@ _NOT_LISTED = "the lists do not name it"
 
 
 def read_lists(folder: Path) -> dict[Part, list[str]]:
-    """Return the lines of train.txt, val.txt and test.txt of a folder; the last two may be missing. Raises InputError."""
+    """Return the lines of train.txt, and of val.txt and test.txt where they are there. Raises InputError."""
     found: dict[Part, list[str]] = {}
     for part in get_args(Part):
         path = folder / f"{part}.txt"

@@ -74,7 +74,7 @@ class Bench:
         photos.mkdir(parents=True, exist_ok=True)
         for name, scene in self.scenes.items():
             (photos / f"{name}.jpg").write_bytes(scene.jpeg)
-        self.raw = work / "projects" / "0"
+        self.raw = work / "labelled"
         labelstill(
             "label", str(photos), "--project", str(self.raw), "--classes", ", ".join(NAMES), "--detector", "bundled",
             "--segmenter", "none",
