@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -20,7 +19,7 @@ from labeling.core import masks
 from labeling.core.errors import BackendError, StateError
 from labeling.image_files import display
 from labeling.teachers.class_names import names_of_checkpoint
-from labeling.teachers.detectors.ultralytics import _import_ultralytics
+from labeling.teachers.detectors.ultralytics import draws_masks, import_ultralytics, network
 from labeling.teachers.device import pick_device
 from labeling.teachers.interfaces import RgbImage
 from labeling.teachers.weights import read_checkpoint
@@ -44,14 +43,14 @@ from .student_weights import (
 )
 from .students import WEIGHTS_FILE, Tell, TrainSettings
 
-_import_ultralytics()
+import_ultralytics()
 
 from ultralytics.data.augment import LetterBox  # noqa: E402 (the library must not be imported unprepared)
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.data.utils import check_det_dataset, get_split_fraction, img2label_paths  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.models.yolo.segment import SegmentationTrainer  # noqa: E402
-from ultralytics.nn.tasks import DetectionModel, SegmentationModel, torch_safe_load  # noqa: E402
+from ultralytics.nn.tasks import torch_safe_load  # noqa: E402
 from ultralytics.utils import DEFAULT_CFG_DICT, ROOT, SETTINGS, YAML  # noqa: E402
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402
 from ultralytics.utils.ops import process_mask_native, scale_boxes  # noqa: E402
@@ -61,7 +60,6 @@ _NMS_IOU = 0.7
 _MAX_OBJECTS = 300
 _STRIDE = 32
 _AT_ONCE = 16
-_HEAD = re.compile(r"model\.\d+\.cv3\.0\.2\.weight")
 _LOGGERS = ("mlflow", "tensorboard", "wandb", "clearml", "comet", "dvc", "raytune", "sync")
 
 
@@ -292,24 +290,10 @@ def _quiet(settings: TrainSettings, folder: Path) -> Iterator[None]:
 
 def _built(name: str, tensors: Mapping[str, torch.Tensor], weights: Path) -> Any:
     """Return the model of that name whose parameters are these, without masks where they have none."""
-    head = next((key for key in tensors if _HEAD.fullmatch(key)), None)
-    if head is None:
-        raise BackendError(
-            f"weights {display(weights)} are no YOLO detector: no tensor such as 'model.22.cv3.0.2.weight'"
-        )
-    draws_masks = any(".proto." in key for key in tensors)
-    name = name if draws_masks else name.removesuffix("-seg")
-    model_class = SegmentationModel if draws_masks else DetectionModel
-    classes, width = tensors[head].shape[:2]
-    try:
-        model = model_class(f"{name}.yaml", nc=classes, verbose=False)
-        if model.model[-1].cv3[0][-1].in_channels != width:
-            # A head that started from one for more classes keeps its width: the library widens it the same way.
-            model.load(model_class(f"{name}.yaml", nc=width, verbose=False), verbose=False)
-        model.load_state_dict(dict(tensors), strict=True)
-    except (RuntimeError, OSError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise BackendError(f"weights {display(weights)} do not fit {name}: {first}") from error
+    name = name if draws_masks(tensors) else name.removesuffix("-seg")
+    model = network(name, tensors, weights)
+    if model is None:
+        raise BackendError(f"weights {display(weights)} have {len(tensors)} tensors that do not fit {name}")
     return model
 
 

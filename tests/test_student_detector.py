@@ -96,9 +96,9 @@ def save_student(path: Path, model: str = "yolov8n", classes: int = 3, *, seed: 
     import torch
     from safetensors.torch import save_file
 
-    from labeling.teachers.detectors.ultralytics import _import_ultralytics
+    from labeling.teachers.detectors.ultralytics import import_ultralytics
 
-    _import_ultralytics()
+    import_ultralytics()
     from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
     torch.manual_seed(seed)

@@ -26,9 +26,9 @@ def build(scale: str = "n", family: str = "v8/yolov8.yaml", classes: int = 3) ->
     """Return a random detector of ultralytics that is unsure (0.5) about every box instead of silent."""
     import torch
 
-    from labeling.teachers.detectors.ultralytics import _import_ultralytics
+    from labeling.teachers.detectors.ultralytics import import_ultralytics
 
-    _import_ultralytics()
+    import_ultralytics()
     from ultralytics.nn.tasks import DetectionModel
     from ultralytics.utils import ROOT, YAML
 

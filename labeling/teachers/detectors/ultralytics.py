@@ -57,7 +57,7 @@ class UltralyticsDetector:
             BackendError: no such file, not a YOLO detector, or a pickled module that is not trusted.
             InputError: class names that do not fit, or no such device.
         """
-        _import_ultralytics()
+        import_ultralytics()
         self._device = pick_device(device)
         checkpoint = read_checkpoint(weights, trust_weights=trust_weights)
         model = _from_state_dict(checkpoint, weights) if checkpoint.module is None else _trusted(checkpoint, weights)
@@ -189,7 +189,7 @@ def _detected(
     return Detected(detections, image_feature, +Counter({"not_finite": int((~finite).sum())}))
 
 
-def _import_ultralytics() -> None:
+def import_ultralytics() -> None:
     """Import the library so that it neither calls out, installs packages, nor writes outside a temporary folder."""
     os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false")
     if "YOLO_CONFIG_DIR" not in os.environ:
@@ -207,28 +207,64 @@ def _import_ultralytics() -> None:
 
 def _from_state_dict(checkpoint: Checkpoint, path: Path) -> Any:
     """Return the model whose parameters have exactly the names and shapes of the state dict."""
-    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
-
-    shapes = {key: tensor.shape for key, tensor in checkpoint.tensors.items()}
-    stem = shapes.get("model.0.conv.weight", (0,))[0]
-    head = next((key for key in shapes if _HEAD.fullmatch(key)), None)
-    if head is None:
-        raise BackendError(f"weights {path} are no YOLO detector: no tensor such as 'model.22.cv3.0.2.weight'")
+    _head(checkpoint.tensors, path)
     named = checkpoint.metadata.get("yaml", "").removesuffix(".yaml")
-    draws_masks = any(".proto." in key for key in shapes)
-    guessed = [family + scale + "-seg" * draws_masks for family in _FAMILIES for scale in _SCALES]
+    variant = "-seg" if draws_masks(checkpoint.tensors) else ""
+    guessed = [family + scale + variant for family in _FAMILIES for scale in _SCALES]
     tried = guessed if _description(named) is None else [named]
+    stem = checkpoint.tensors.get("model.0.conv.weight", torch.empty(0)).shape[0]
     for name in tried:
         description = _description(name) or {}
         # Spares building the large models for the sake of a comparison.
         if tried is guessed and stem != 64 * description["scales"][description["scale"]][1]:
             continue
-        model_class = SegmentationModel if draws_masks else DetectionModel
-        model = model_class(description | {"nc": shapes[head][0]}, verbose=False)
-        if shapes == {key: tensor.shape for key, tensor in model.state_dict().items()}:
-            model.load_state_dict(dict(checkpoint.tensors), strict=True)
+        model = network(name, checkpoint.tensors, path)
+        if model is not None:
             return model
-    raise BackendError(f"weights {path} have {len(shapes)} tensors that fit none of {', '.join(tried)}")
+    raise BackendError(f"weights {path} have {len(checkpoint.tensors)} tensors that fit none of {', '.join(tried)}")
+
+
+def network(name: str, tensors: Mapping[str, torch.Tensor], path: Path) -> Any | None:
+    """Return a model of ultralytics if the tensors are exactly its parameters, by name and shape; otherwise None.
+
+    Args:
+        name: such as yolov8n or yolo11s-seg.
+        tensors: its state dict.
+        path: where they come from, for messages.
+
+    Raises:
+        BackendError: no head of a YOLO detector is among them.
+    """
+    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+
+    head = _head(tensors, path)
+    description = _description(name)
+    if description is None:
+        return None
+    model_class = SegmentationModel if draws_masks(tensors) else DetectionModel
+    classes, width = head.shape[:2]
+    model = model_class(description | {"nc": classes}, verbose=False)
+    if model.model[-1].cv3[0][-1].in_channels != width:
+        # A head that was trained from one for more classes keeps its width: the library widens it the same way.
+        model.load(model_class(description | {"nc": width}, verbose=False), verbose=False)
+    shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    if shapes != {key: tensor.shape for key, tensor in tensors.items()}:
+        return None
+    model.load_state_dict(dict(tensors), strict=True)
+    return model
+
+
+def _head(tensors: Mapping[str, torch.Tensor], path: Path) -> torch.Tensor:
+    """Return the last weights of the class branch, (classes, width, 1, 1)."""
+    for key, tensor in tensors.items():
+        if _HEAD.fullmatch(key):
+            return tensor
+    raise BackendError(f"weights {path} are no YOLO detector: no tensor such as 'model.22.cv3.0.2.weight'")
+
+
+def draws_masks(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Say whether a state dict of ultralytics is that of a model for masks."""
+    return any(".proto." in key for key in tensors)
 
 
 def _description(name: str) -> dict[str, Any] | None:
