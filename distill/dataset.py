@@ -14,11 +14,11 @@ from labeling.core.store import Store
 from labeling.image_files import display
 from labeling.project import Project
 
-from .dataset_files import write_labels, write_lists, write_pictures
-from .dataset_folder import MANIFEST, Facts, check, looks_whole, new_folder
-from .dataset_labels import Examples, Taken, examples
-from .dataset_photos import DatasetPhotos, PhotoOf
-from .dataset_plan import Plan, plan, remarks
+from .material.files import write_labels, write_lists, write_pictures
+from .material.folder import MANIFEST, Facts, check, looks_whole, new_folder
+from .material.labels import Examples, Taken, examples
+from .material.photos import DatasetPhotos, PhotoOf
+from .material.plan import Plan, plan, remarks
 
 if TYPE_CHECKING:
     from labeling.core.store_splits import Part

@@ -15,9 +15,9 @@ from .curation.scenes import scenes
 from .dataset import read_dataset
 from .evaluate import AtThreshold, Evaluation, at_threshold, evaluate, measure_latency
 from .measurement import Answered, Measurement, Question
-from .student_advice import what_next
-from .student_errors import worst_errors
-from .student_report import Closest, StudentReport, judge
+from .reporting.advice import what_next
+from .reporting.errors import worst_errors
+from .reporting.report import Closest, StudentReport, judge
 
 _LATENCY_PHOTOS = 16
 

@@ -20,16 +20,16 @@ from .compare import Comparison, compare
 from .curation.duplicates import duplicates
 from .curation.photo_facts import PhotoFacts, photo_facts
 from .dataset import read_dataset
-from .dataset_folder import MANIFEST
 from .evaluate import OperatingPoint, choose_threshold, evaluate
 from .ledger import Opening, TestLedger, test_hash
+from .material.folder import MANIFEST
 from .objects import Objects
+from .reporting.advice import CurvePoint
+from .reporting.evidence import BASELINE, PEOPLE, TEACHER
+from .reporting.report import STUDENT
 from .run_folder import RunFolder, runs
 from .split import Split, read_split
-from .split_audit import LeakAudit, audit
-from .student_advice import CurvePoint
-from .student_evidence import BASELINE, PEOPLE, TEACHER
-from .student_report import STUDENT
+from .splitting.audit import LeakAudit, audit
 from .students import Predictor, student
 
 Tell = Callable[[str], None]

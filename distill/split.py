@@ -16,13 +16,13 @@ from labeling.core.store_splits import Place, SplitLedger
 
 from .curation.duplicates import Duplicates
 from .curation.photo_facts import PhotoFacts
-from .split_images import Usable, usable
-from .split_kin import kinship
-from .split_nearest import nearest_across
-from .split_place import Home, Placed, Rules, place
-from .split_remarks import grown, remarks
-from .split_time import Timeline, timeline
-from .split_types import Split, SplitSettings
+from .splitting.images import Usable, usable
+from .splitting.kin import kinship
+from .splitting.nearest import nearest_across
+from .splitting.place import Home, Placed, Rules, place
+from .splitting.remarks import grown, remarks
+from .splitting.timeline import Timeline, timeline
+from .splitting.types import Split, SplitSettings
 
 __all__ = ["Split", "SplitSettings", "make_split", "read_split", "write_split"]
 

@@ -26,10 +26,11 @@ from labeling.teachers.weights import read_checkpoint
 
 from .dataset import Dataset
 from .objects import Objects
-from .student_scan import Scan, check_scan
-from .student_settings import arguments, device_argument, logger_environment
-from .student_trainer import TEACHER_FILE, CarefulTrainer, check_data_hash, check_same, explained, first_whole, tidy
-from .student_weights import (
+from .students import WEIGHTS_FILE, Tell, TrainSettings
+from .yolo.scan import Scan, check_scan
+from .yolo.settings import arguments, device_argument, logger_environment
+from .yolo.trainer import TEACHER_FILE, CarefulTrainer, check_data_hash, check_same, explained, first_whole, tidy
+from .yolo.weights import (
     StudentFile,
     has_soft_files,
     metadata_of,
@@ -41,7 +42,6 @@ from .student_weights import (
     write_student,
     write_whole,
 )
-from .students import WEIGHTS_FILE, Tell, TrainSettings
 
 import_ultralytics()
 

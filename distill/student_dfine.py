@@ -17,16 +17,19 @@ from labeling.image_files import display
 from labeling.teachers.device import pick_device
 from labeling.teachers.interfaces import RgbImage
 
-from . import dfine_data, dfine_model, dfine_pictures, dfine_training
 from .dataset import Dataset
-from .dfine_answers import decoded
-from .dfine_model import Stored
-from .dfine_pictures import Changes
-from .dfine_training import CHECKPOINT_FILE, Course, Recipe
+from .dfine import data as dfine_data
+from .dfine import model as dfine_model
+from .dfine import pictures as dfine_pictures
+from .dfine import training as dfine_training
+from .dfine.answers import decoded
+from .dfine.model import Stored
+from .dfine.pictures import Changes
+from .dfine.training import CHECKPOINT_FILE, Course, Recipe
 from .objects import Objects
 from .run_folder import RUN_FILE, RunFolder
-from .student_weights import metadata_of
 from .students import WEIGHTS_FILE, Tell, TrainSettings
+from .yolo.weights import metadata_of
 
 _BATCH = 8
 _OPSET = 17

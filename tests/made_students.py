@@ -15,12 +15,12 @@ from distill.evaluate import at_threshold, choose_threshold, evaluate
 from distill.evaluation.latency import Device, Latency
 from distill.ledger import Opening
 from distill.objects import Objects
+from distill.reporting.advice import CurvePoint, what_next
+from distill.reporting.errors import worst_errors
+from distill.reporting.evidence import BASELINE, PEOPLE, TEACHER
+from distill.reporting.report import Closest, StudentReport
 from distill.run_folder import RunFolder
-from distill.split_audit import LeakAudit
-from distill.student_advice import CurvePoint, what_next
-from distill.student_errors import worst_errors
-from distill.student_evidence import BASELINE, PEOPLE, TEACHER
-from distill.student_report import Closest, StudentReport
+from distill.splitting.audit import LeakAudit
 from labeling.images import LoadedImage
 
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m$x^2$"

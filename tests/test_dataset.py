@@ -17,8 +17,8 @@ import pytest
 
 from distill.curation.readiness import repeat_factor
 from distill.dataset import materialise, read_dataset, verify
-from distill.dataset_labels import Example
-from distill.dataset_plan import plan
+from distill.material.labels import Example
+from distill.material.plan import plan
 from labeling.core.config import ImagesConfig
 from labeling.core.errors import InputError, StateError
 from labeling.formats.datasets import Entry

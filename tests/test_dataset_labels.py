@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.dataset_labels import as_read
+from distill.material.labels import as_read
 from labeling.core import geometry, masks
 from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.formats.export import CROWD

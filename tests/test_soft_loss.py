@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("distill.student")  # prepares the library: it must not be imported before
 
-from distill.soft_loss import anchor_weights, ignored_cells, soften  # noqa: E402
+from distill.yolo.soft_loss import anchor_weights, ignored_cells, soften  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

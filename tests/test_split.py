@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from distill.curation.duplicates import duplicates
 from distill.split import Split, SplitSettings, make_split, read_split
-from distill.split_assign import stratify
-from distill.split_audit import audit
+from distill.splitting.assign import stratify
+from distill.splitting.audit import audit
 from labeling.core.errors import InputError, StateError
 from labeling.core.store_decisions import Decided, DecisionLedger
 from tests.made_splits import (

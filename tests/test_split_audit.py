@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from distill.curation.alignment import alike
 from distill.split import Split, SplitSettings
-from distill.split_audit import audit
-from distill.split_nearest import nearest_across
+from distill.splitting.audit import audit
+from distill.splitting.nearest import nearest_across
 from labeling.core.store_splits import Part
 from tests.made_splits import NOTHING, Photo, decide, groups_of, photos, store_of, thumbnail
 

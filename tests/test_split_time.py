@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.split import Split, SplitSettings
-from distill.split_assign import in_order
-from distill.split_audit import audit
+from distill.splitting.assign import in_order
+from distill.splitting.audit import audit
 from labeling.core.errors import StateError
 from tests.made_splits import NOTHING, Photo, add, groups_of, parts_of, photos, series, sizes, split_of, store_of
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from distill.dataset import Dataset
-from distill.student_settings import arguments, device_argument, logger_environment
 from distill.students import WEIGHTS_FILE, TrainSettings, student
+from distill.yolo.settings import arguments, device_argument, logger_environment
 from labeling.core import masks
 from labeling.core.errors import BackendError, InputError, StateError
 from tests.made_datasets import NAMES, Photo, scattered, unlocked, written
@@ -480,7 +480,7 @@ def test_a_start_gives_its_weights_and_keeps_the_width_of_its_head(
     """A head for 80 classes is wider than one for 2: what is trained from it is as wide, and loads."""
     from ultralytics.nn.tasks import DetectionModel
 
-    from distill.student_weights import write_student
+    from distill.yolo.weights import write_student
 
     torch.manual_seed(0)
     write_student(tmp_path / "coco.safetensors", DetectionModel("yolov8n.yaml", verbose=False).state_dict(), {})

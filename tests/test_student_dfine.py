@@ -130,7 +130,7 @@ def test_a_name_of_dfine_leads_to_the_apache_student() -> None:
 
 @pytest.mark.parametrize(("model", "millions"), [("dfine-n", 4), ("dfine-s", 10)])
 def test_a_size_has_as_many_weights_as_published(model: str, millions: int) -> None:
-    from distill.dfine_model import configured, fresh
+    from distill.dfine.model import configured, fresh
 
     network = fresh(configured(model, [str(row) for row in range(80)], 640, {}), 0)
     assert sum(one.numel() for one in network.parameters()) / 1e6 == pytest.approx(millions, rel=0.08)
@@ -195,7 +195,7 @@ def test_the_export_says_the_same_boxes(trained: Path, dataset: Dataset, tmp_pat
     import onnxruntime
     import torch
 
-    from distill.dfine_model import read
+    from distill.dfine.model import read
     from distill.student_dfine import to_onnx
 
     to_onnx(trained, tmp_path / "student.onnx")
@@ -349,7 +349,7 @@ def test_masks_are_for_another_student(dataset: Dataset, tmp_path: Path) -> None
 
 
 def test_a_folder_that_is_not_what_was_written_is_not_trained_on(tmp_path: Path) -> None:
-    from distill.dfine_data import samples
+    from distill.dfine.data import samples
 
     made = drawn(tmp_path, 2)
     with pytest.raises(StateError, match="expected 3 images, found 2"):
@@ -366,7 +366,7 @@ def test_a_folder_that_is_not_what_was_written_is_not_trained_on(tmp_path: Path)
 
 
 def test_weights_repeats_and_the_ring_are_read_from_the_folder(tmp_path: Path) -> None:
-    from distill.dfine_data import samples
+    from distill.dfine.data import samples
 
     made = drawn(tmp_path, 2)
     (tmp_path / "train.txt").write_text("./images/train/001.png\n./images/train/000.png\n./images/train/001.png\n")
@@ -383,8 +383,8 @@ def test_weights_repeats_and_the_ring_are_read_from_the_folder(tmp_path: Path) -
 
 
 def test_boxes_follow_their_pixels_through_every_change(tmp_path: Path) -> None:
-    from distill.dfine_data import samples
-    from distill.dfine_pictures import Changes, changed
+    from distill.dfine.data import samples
+    from distill.dfine.pictures import Changes, changed
 
     picture(tmp_path, "train", "one", [(0, (20, 30, 60, 80))])
     made = Dataset(tmp_path, "0", NAMES, "detect", {"train": 1}, {}, {"train": 1})
@@ -404,8 +404,8 @@ def test_boxes_follow_their_pixels_through_every_change(tmp_path: Path) -> None:
 
 
 def test_what_is_left_of_a_box_that_is_nearly_cut_off_is_ignored(tmp_path: Path) -> None:
-    from distill.dfine_data import samples
-    from distill.dfine_pictures import Changes, changed
+    from distill.dfine.data import samples
+    from distill.dfine.pictures import Changes, changed
 
     picture(tmp_path, "train", "one", [(0, (0, 0, 24, 24))])
     made = Dataset(tmp_path, "0", NAMES, "detect", {"train": 1}, {}, {"train": 1})
@@ -423,8 +423,8 @@ def outputs_and_targets() -> tuple[Any, dict[str, Any], list[dict[str, Any]], li
     """Return a loss, outputs of two images of five queries, targets, and which query answers which label."""
     import torch
 
-    from distill.dfine_loss import SoftDFineLoss
-    from distill.dfine_model import configured
+    from distill.dfine.loss import SoftDFineLoss
+    from distill.dfine.model import configured
 
     torch.manual_seed(0)
     boxes = torch.rand(2, 5, 4) * 0.3 + 0.2
@@ -499,7 +499,7 @@ def test_a_batch_of_backgrounds_is_taught_too(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_classes_gives_all_but_the_heads(trained: Path, dataset: Dataset, tmp_path: Path) -> None:
     import torch
 
-    from distill.dfine_model import configured, fresh, started
+    from distill.dfine.model import configured, fresh, started
 
     published = fresh(configured("dfine-n", ["a", "b", "c"], 96, TINY), 7)
     published.save_pretrained(tmp_path / "published")

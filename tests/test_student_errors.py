@@ -9,9 +9,9 @@ import pytest
 
 from distill.evaluate import at_threshold, evaluate
 from distill.objects import Objects
-from distill.student_advice import what_next
-from distill.student_errors import MOST_ERRORS, WorstError, worst_errors
-from distill.student_pictures import FOUND_COLOUR, TRUTH_COLOUR, shown
+from distill.reporting.advice import what_next
+from distill.reporting.errors import MOST_ERRORS, WorstError, worst_errors
+from distill.reporting.pictures import FOUND_COLOUR, TRUTH_COLOUR, shown
 from tests.made_students import NAMES, objects, photo, scenes
 
 TRUTH = objects(1, [((10, 10, 60, 60), 0, 1.0), ((100, 10, 150, 60), 1, 1.0), ((200, 10, 250, 60), 2, 1.0)])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from distill.curation.plots import Plot
-from distill.student_plots import Line, calibration, costs, learning, precision_recall
+from distill.reporting.plots import Line, calibration, costs, learning, precision_recall
 
 BLUE, ORANGE, RED = (0x1F, 0x6F, 0xEB), (0xB4, 0x53, 0x09), (0xFF, 0x00, 0x00)
 

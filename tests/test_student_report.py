@@ -15,9 +15,9 @@ from PIL import Image
 
 from distill import measurement
 from distill.dataset import Dataset
+from distill.reporting.evidence import BASELINE, PEOPLE, TEACHER, WHO, rivals
+from distill.reporting.report import StudentReport, judge, render
 from distill.run_folder import RunFolder
-from distill.student_evidence import BASELINE, PEOPLE, TEACHER, WHO, rivals
-from distill.student_report import StudentReport, judge, render
 from tests.made_students import HOSTILE, LONG, NAMES, report
 from tests.test_report import Page
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.student_advice import TELLING_GAIN, CurvePoint, trend
-from distill.student_words import (
+from distill.reporting.advice import TELLING_GAIN, CurvePoint, trend
+from distill.reporting.words import (
     ENOUGH_IMAGES,
     Evidence,
     Measured,

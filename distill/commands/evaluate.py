@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..measurement import Question
+    from ..reporting.report import StudentReport
     from ..run_folder import RunFolder
-    from ..student_report import StudentReport
 
 
 def run(
@@ -59,7 +59,7 @@ def measured(
     from ..judgement import report_of, summary_of
     from ..ledger import TestLedger
     from ..measurement import measure
-    from ..student_report import render
+    from ..reporting.report import render
 
     target = project.reports_path / f"student-{run.name}.html"
     with project.open_store() as store:
@@ -78,7 +78,7 @@ def say(report: StudentReport, target: Path, *, as_json: bool) -> None:
     """Print the verdict first, then the figures, then where the report lies."""
     from ..evaluate import to_json
     from ..judgement import summary_of
-    from ..student_report import judge
+    from ..reporting.report import judge
 
     if as_json:
         _part, evaluation, at = report.shown

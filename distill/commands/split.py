@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from labeling.core.store_splits import Part
 
     from ..split import Split, SplitSettings
-    from ..split_audit import LeakAudit
+    from ..splitting.audit import LeakAudit
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 LEAKED = 3
@@ -102,7 +102,7 @@ def split_project(
     from ..curation.duplicates import duplicates
     from ..curation.photo_facts import observe, photo_facts
     from ..split import make_split
-    from ..split_audit import audit
+    from ..splitting.audit import audit
 
     tell("looking at photos")
     observe(store, StoredPhotos(store, loader(project.config.images)).photo)

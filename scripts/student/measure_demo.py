@@ -33,7 +33,7 @@ from distill.evaluate import evaluate
 from distill.objects import Objects
 from distill.run_folder import RunFolder
 from distill.split import read_split
-from distill.split_given import given_split
+from distill.splitting.given import given_split
 from distill.students import TrainSettings, student
 from distill.training import Teaching, train
 from labeling.core.records import Annotation, Provenance

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cells import labelstill
 
-from distill.split_given import given_split, read_lists
+from distill.splitting.given import given_split, read_lists
 from labeling.project import Project
 
 LISTS = Path(__file__).resolve().parent / "splits"

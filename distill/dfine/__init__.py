@@ -1,0 +1,1 @@
+"""The Apache-licensed student: D-FINE of transformers."""

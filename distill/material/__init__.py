@@ -1,0 +1,1 @@
+"""Parts of the dataset that a student is taught."""

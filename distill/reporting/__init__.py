@@ -1,0 +1,1 @@
+"""The report of a student: words, tables, figures, pictures."""

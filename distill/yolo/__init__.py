@@ -1,0 +1,1 @@
+"""What a student of ultralytics is taught with, without the library."""
