@@ -19,8 +19,8 @@ def run(
     ] = None,
     project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
     model: Annotated[str, typer.Option("--model", help="See labelstill train.")] = "yolov8n",
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Start from these; otherwise from random ones.")
+    start: Annotated[
+        Path | None, typer.Option("--start", metavar="FILE", help="Weights to start from; random ones if left out.")
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 100,
     imgsz: Annotated[int, typer.Option("--imgsz", min=32, help="Longer side of the input in pixels.")] = 640,
@@ -52,7 +52,7 @@ def run(
 
     opened = Project.open(project)
     tell = teller(as_json)
-    settings = settings_of(model, weights, epochs, imgsz, batch, seed, device, more=more or ())
+    settings = settings_of(model, start, epochs, imgsz, batch, seed, device, more=more or ())
     with opened.lock():
         with opened.open_store() as store:
             found, audited = split_project(opened, store, SplitSettings(seed=seed, unreviewed=unreviewed), tell=tell)

@@ -49,6 +49,10 @@ def run(
     unreviewed: Annotated[
         bool, typer.Option("--unreviewed", help="Let images that nobody has reviewed into val and test.")
     ] = False,
+    lists: Annotated[
+        Path | None,
+        typer.Option("--lists", metavar="DIR", help="Take train.txt, val.txt and test.txt from there; names of files."),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Draw all anew; otherwise images keep the part they have.")
     ] = False,
@@ -68,15 +72,18 @@ def run(
     opened = Project.open(project)
     settings = SplitSettings(_shares(parts), seed=seed, folds=folds, by_time=time, unreviewed=unreviewed)
     with opened.lock(), opened.open_store() as store:
-        found, audited = split_project(opened, store, settings, name, fresh=fresh, tell=teller(as_json))
-        counts = {label: store.annotations_of_images(found.images(label)) for label in PARTS}
-        rows = [(part, len(found.images(part)), sum(map(len, counts[part].values()))) for part in PARTS]
+        found, audited = split_project(
+            opened, store, settings, name, fresh=fresh, lists=lists, tell=teller(as_json)
+        )  # fmt: skip
+        rows: list[tuple[str, int, int]] = [(part, *_size(store, found.images(part))) for part in PARTS]
+        if found.settings.folds is not None:
+            rows[1:2] = [(f"fold {k}", *_size(store, found.images("val", k))) for k in range(found.settings.folds)]
         names = store.names_of([audited.closest.first, audited.closest.second]) if audited.closest else {}
     if as_json:
         print(json.dumps(_as_dict(found, audited, rows)))
     else:
         folder = shlex.quote(display(opened.root))
-        print("\n".join(map(printable, [*_lines(found, audited, rows, names), _next(audited, folder)])))
+        print("\n".join(map(printable, [*_lines(found, audited, rows, names), _next(found, audited, folder)])))
     return LEAKED if audited.leaks else 0
 
 
@@ -87,6 +94,7 @@ def split_project(
     name: str = "default",
     *,
     fresh: bool = False,
+    lists: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Split, LeakAudit]:
     """Look at photos that were never looked at, split, and audit the split anew.
@@ -97,20 +105,30 @@ def split_project(
         settings: see ``SplitSettings``.
         name: of the split.
         fresh: draw all anew.
+        lists: folder of lists that say which image is where, in place of a draw.
         tell: called with lines for people.
     """
     from ..curation.duplicates import duplicates
     from ..curation.photo_facts import observe, photo_facts
     from ..split import make_split
     from ..splitting.audit import audit
+    from ..splitting.given import given_split, read_lists
 
     tell("looking at photos")
     observe(store, StoredPhotos(store, loader(project.config.images)).photo)
     tell("comparing photos")
     repeated = duplicates(store)
-    facts = {one.sha256: one for one in photo_facts(store)}
-    found = make_split(store, settings, name=name, duplicates=repeated, facts=facts, fresh=fresh)
+    if lists is not None:
+        found = given_split(store, read_lists(lists), name=name)
+    else:
+        facts = {one.sha256: one for one in photo_facts(store)}
+        found = make_split(store, settings, name=name, duplicates=repeated, facts=facts, fresh=fresh)
     return found, audit(store, found, repeated)
+
+
+def _size(store: Store, images: Sequence[str]) -> tuple[int, int]:
+    """Return how many images and labels there are."""
+    return len(images), sum(map(len, store.annotations_of_images(images).values()))
 
 
 def _shares(text: str) -> tuple[float, float, float]:
@@ -135,10 +153,12 @@ def _lines(found: Split, audited: LeakAudit, rows: Rows, names: dict[str, str]) 
     return lines
 
 
-def _next(audited: LeakAudit, folder: str) -> str:
+def _next(found: Split, audited: LeakAudit, folder: str) -> str:
     if audited.leaks:
-        return f"next: labelstill split --fresh --project {folder}"
-    return f"next: labelstill train --project {folder}"
+        return f"next: labelstill split --json names them; drop copies in labelstill curate --project {folder}"
+    more = "" if found.name == "default" else f" --split {shlex.quote(found.name)}"
+    more += "" if found.settings.folds is None else " --fold 0"
+    return f"next: labelstill train{more} --project {folder}"
 
 
 def _as_dict(found: Split, audited: LeakAudit, rows: Rows) -> dict[str, Any]:

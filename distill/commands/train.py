@@ -48,8 +48,8 @@ def run(
             "--model", help="yolov8n, yolov8s, yolov8n-seg, yolo11n and so on (AGPL-3.0); dfine-n (Apache-2.0)."
         ),
     ] = "yolov8n",
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Start from these; otherwise from random ones.")
+    start: Annotated[
+        Path | None, typer.Option("--start", metavar="FILE", help="Weights to start from; random ones if left out.")
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 100,
     imgsz: Annotated[int, typer.Option("--imgsz", min=32, help="Longer side of the input in pixels.")] = 640,
@@ -110,7 +110,7 @@ def run(
         return
     watchers = cast("tuple[Logger, ...]", tuple(watcher.value for watcher in log or ()))
     settings = settings_of(
-        model, weights, epochs, imgsz, batch, seed, device, watchers, distill_model, more=more or ()
+        model, start, epochs, imgsz, batch, seed, device, watchers, distill_model, more=more or ()
     )  # fmt: skip
     teaching = Teaching(not only_reviewed, weighted and not plain, ring and not plain, oversample, fold)
     with opened.lock():
@@ -119,7 +119,7 @@ def run(
 
 def settings_of(
     model: str,
-    weights: Path | None,
+    start: Path | None,
     epochs: int,
     imgsz: int,
     batch: int,
@@ -137,7 +137,7 @@ def settings_of(
     if imgsz % 32:
         raise InputError(f"--imgsz is {imgsz}: expected a multiple of 32, such as {max(32, round(imgsz / 32) * 32)}")
     return TrainSettings(
-        model, weights, epochs, imgsz, batch, seed, device, loggers, distill_model, passed_on(more)
+        model, start, epochs, imgsz, batch, seed, device, loggers, distill_model, passed_on(more)
     )  # fmt: skip
 
 

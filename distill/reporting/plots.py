@@ -188,7 +188,7 @@ def _png(paint: Callable[[Axes, Ink], None], ink: Ink) -> str:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("matplotlib", "curate") from None
+        raise MissingExtraError("matplotlib", "student") from None
     inches = (_SIZE[0] / _PX_PER_INCH, _SIZE[1] / _PX_PER_INCH)
     figure = Figure(inches, dpi=_SHARPNESS * _PX_PER_INCH, layout="constrained", facecolor="none")
     canvas = FigureCanvasAgg(figure)

@@ -89,7 +89,7 @@ class Bench:
         _run(
             [
                 str(Path(sys.executable).with_name("labelstill")), "train", "--project", str(self.project.root),
-                "--model", "yolov8n", "--weights", str(self.start), "--epochs", str(self.budget.epochs),
+                "--model", "yolov8n", "--start", str(self.start), "--epochs", str(self.budget.epochs),
                 "--imgsz", str(self.budget.imgsz), "--seed", str(seed), "--no-oversample", "--device", "cpu",
                 "--name", name,
             ]
