@@ -132,7 +132,7 @@ def versions() -> dict[str, str]:
 
 def now() -> str:
     """Return the time in UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _next_number(root: Path) -> str:

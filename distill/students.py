@@ -125,11 +125,8 @@ def kind_of(model: str) -> str:
     for name, kind in KINDS.items():
         if model.startswith(kind.models):
             return name
-    known = ["yolov8n", "yolov8s", "yolov8n-seg", "yolo11n", "dfine-n"]
-    raise InputError(
-        f"--model {model!r}: no kind of student has it{did_you_mean(model, known)}; known are names such as "
-        f"{', '.join(known)}"
-    )
+    known = ("yolov8n", "yolov8s", "yolov8n-seg", "yolo11n", "dfine-n")
+    raise InputError(f"--model {model!r}: no kind of student has it{did_you_mean(model, known)}")
 
 
 def student(kind: str) -> Student:

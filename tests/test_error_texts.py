@@ -18,20 +18,21 @@ import pytest
 from labeling.cli import VERBS, main
 from tests import fakes
 from tests.error_cases import GENERAL, HELD, Case, split
+from tests.error_cases_student import STUDENT
 from tests.error_cases_studio import STUDIO
 from tests.fakes import draw
 from tests.paths import ROOT
 from tests.privileges import bound_by_file_modes
 
 SNAPSHOT = ROOT / "tests" / "snapshots" / "errors.txt"
-CASES = 185
+CASES = 204
 #: What differs from run to run, and how it is shown.
 SHIFTING = {
     r"process \d+": "process N",
     r"127\.0\.0\.1:\d+": "127.0.0.1:PORT",
     r"labelstill [0-9a-f]{32}": "labelstill ID",
 }
-ALL = [*GENERAL, *STUDIO]
+ALL = [*GENERAL, *STUDIO, *STUDENT]
 
 
 @pytest.fixture
@@ -52,7 +53,11 @@ def told(case: Case, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
         with bound_by_file_modes() if case.unprivileged else nullcontext():
             code = main(split(case.typed, folder))
         output = capsys.readouterr()
-    said = [line for line in output.err.splitlines() if not line.startswith(("labelling ", "looking at ", "1/1 files"))]
+    said = [
+        line
+        for line in output.err.splitlines()
+        if not line.startswith(("labelling ", "looking at ", "comparing ", "1/1 files"))
+    ]
     assert code == 1, (case.about, output)
     assert output.out == "", case.about
     assert said, case.about

@@ -63,6 +63,8 @@ def given_split(store: Store, lists: Mapping[Part, Sequence[str]], *, name: str 
             (sha256,) = found
             if parts.setdefault(sha256, part) != part:
                 raise InputError(f"{part}.txt names {called!r}, and so does {parts[sha256]}.txt: an image has one part")
+    if "train" not in parts.values():
+        raise InputError("train.txt names no image: expected one file name per line")
     counts = Counter(parts.values())
     total = sum(counts.values())
     shares = (counts["train"] / total, counts["val"] / total, counts["test"] / total)

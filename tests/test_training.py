@@ -1,0 +1,101 @@
+"""One training: shares of the train part, runs by name, settings that come back from run.json as they went in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill.run_folder import RunFolder, runs
+from distill.split import Split, SplitSettings
+from distill.students import TrainSettings, kind_of
+from distill.training import _plain, _settings, named_run, thinned
+from labeling.core.errors import InputError, StateError
+from labeling.project import Project
+from tests.made_stores import ontology
+
+
+def split_of(kin: dict[str, str]) -> Split:
+    return Split("default", SplitSettings(), {"v": "val", **dict.fromkeys(kin, "train")}, {}, {"v": "v", **kin}, {}, ())  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.floats(0.05, 0.95), st.floats(0.05, 0.95))
+def test_smaller_shares_lie_in_larger_ones_and_groups_stay_whole(
+    images: int, of_a_kin: int, first: float, second: float
+) -> None:
+    kin = {f"{number:03d}": f"{number - number % of_a_kin:03d}" for number in range(images)}
+    whole = split_of(kin)
+    less, more = (set(thinned(whole, share).images("train")) for share in sorted((first, second)))
+    assert set() < less <= more <= set(kin)
+    for part in (less, more):
+        assert all({one for one in kin if kin[one] == kin[image]} <= part for image in part)
+    assert thinned(whole, first).images("val") == ("v",)
+    assert thinned(whole, 1) is whole
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(InputError, match="above 0 and up to 1"):
+        thinned(split_of({"a": "a"}), share)
+
+
+def test_settings_come_back_as_they_went_in(tmp_path: Path) -> None:
+    settings = TrainSettings(
+        "yolov8n",
+        tmp_path / "w.safetensors",
+        7,
+        96,
+        4,
+        3,
+        "cpu",
+        ("mlflow",),
+        tmp_path / "big.safetensors",
+        {"lr0": 0.1},
+    )
+    project = Project.create(tmp_path / "project", ontology(["box"]))
+    made = RunFolder.create(project, None, {"dataset": "d", "settings": _plain(settings)})
+    assert _settings(RunFolder.open(made.path)) == settings
+    assert _settings(RunFolder("", {"settings": _plain(TrainSettings("yolov8n"))})) == TrainSettings("yolov8n")  # type: ignore[arg-type]
+
+
+def test_runs_count_up_are_found_by_name_and_the_newest_that_has_finished_is_the_default(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", ontology(["box"]))
+    with pytest.raises(StateError, match="no student is trained yet"):
+        named_run(project, None)
+    first, second = (RunFolder.create(project, None, {"dataset": "d"}) for _ in range(2))
+    assert (first.name, second.name) == ("1", "2")
+    first.weights.write_bytes(b"w")
+    first.write(finished_at="2026-01-01T00:00:00+00:00")
+    assert named_run(project, None).name == "1"
+    assert named_run(project, "2").name == "2"
+    with pytest.raises(StateError, match="there are: 1, 2"):
+        named_run(project, "3")
+    with pytest.raises(StateError, match="--resume"):
+        RunFolder.create(project, "2", {"dataset": "d"})
+    with pytest.raises(InputError, match="first-try"):
+        RunFolder.create(project, "../2", {"dataset": "d"})
+
+
+def test_a_run_whose_file_is_damaged_is_named_and_hides_no_other(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", ontology(["box"]))
+    good, bad = (RunFolder.create(project, name, {"dataset": "d"}) for name in ("good", "bad"))
+    (bad.path / "run.json").write_text('{"dataset"')
+    assert [run.name for run in runs(project)] == ["good"]
+    with pytest.raises(StateError, match="cannot be read"):
+        RunFolder.open(bad.path)
+    with pytest.raises(StateError, match="is no training"):
+        RunFolder.open(good.path.parent)
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"), [("yolov8n", "ultralytics"), ("yolo11s-seg", "ultralytics"), ("dfine-n", "dfine")]
+)
+def test_a_model_says_which_kind_of_student_it_is(model: str, kind: str) -> None:
+    assert kind_of(model) == kind
+
+
+def test_a_model_that_nobody_has_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'yolov8n'"):
+        kind_of("yolo8n")
