@@ -7,9 +7,10 @@ STUDIO := .venv-studio
 STUDIO_INSTALLED := $(STUDIO)/.installed
 PEER := .bench/peer/autodistill
 PYTEST := $(BIN)/python -m pytest
+SIDE_BY_SIDE := -n auto --dist loadgroup
 BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu studio
 
-.PHONY: help setup studio-env demo test test-fast test-slow check bench measure measure-curation clean
+.PHONY: help setup studio-env demo test test-fast test-slow check bench measure measure-curation measure-student clean
 
 help:
 	@echo "make setup      .venv with every extra that shares one environment"
@@ -21,6 +22,7 @@ help:
 	@echo "make check      ruff and mypy"
 	@echo "make measure    the figures of README and model card"
 	@echo "make measure-curation  those of label errors, duplicates and next; hours the first time"
+	@echo "make measure-student   those of split, train and evaluate; most of a day the first time"
 	@echo "make bench      our speed beside that of peers, one table per bench"
 
 setup: $(INSTALLED)
@@ -42,10 +44,10 @@ demo: setup
 	$(BIN)/labelstill demo
 
 test: setup studio-env $(PEER)
-	$(PYTEST) --durations=25 -m "not slow and not gpu and not jetson"
+	$(PYTEST) $(SIDE_BY_SIDE) --durations=25 -m "not slow and not gpu and not jetson"
 
 test-fast: setup
-	$(PYTEST) -m "not torch and not http and not slow and not server and not browser and not realdata and not gpu and not jetson"
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not torch and not http and not slow and not server and not browser and not realdata and not gpu and not jetson"
 
 test-slow: setup
 	$(PYTEST) -m "slow and not gpu and not jetson"
@@ -66,6 +68,12 @@ measure-curation: setup
 	$(BIN)/python scripts/curation/measure_duplicates.py planted ../shared/data --weights ../shared/weights/yolov8n-coco-fp16.safetensors --seeds 2
 	$(BIN)/python scripts/curation/measure_duplicates.py speed
 	$(BIN)/python scripts/curation/measure_next.py --figure docs/next_or_random.png
+
+# Trains some fifty students, most of a day on two cores the first time; what is trained is kept.
+measure-student: setup
+	$(BIN)/python scripts/student/measure_demo.py
+	$(BIN)/python scripts/student/measure_real.py
+	$(BIN)/python scripts/student/measure_leak.py
 
 bench: setup studio-env $(PEER)
 	@for name in $(BENCHES); do $(BIN)/python scripts/bench/$$name.py || exit 1; done

@@ -22,12 +22,22 @@ if str(ROOT) not in sys.path:
 
 # Read by the libraries when they are imported, hence here and not in a fixture.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the other workers are on the other cores
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", YOLO_OFFLINE="1", YOLO_AUTOINSTALL="false")
 
 _REQUIRE_ALL = os.environ.get("LABELSTILL_REQUIRE_ALL") == "1"
 _LOOPBACK = ("127.", "::1", "localhost")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a server, or what their file sets up, in one process."""
+    for item in items:
+        wanted = getattr(item, "fixturenames", ())
+        server = next((name for name in ("studio_server", "fo") if name in wanted), None)
+        item.add_marker(pytest.mark.xdist_group(server or item.path.stem))
 
 
 @pytest.fixture(autouse=True)

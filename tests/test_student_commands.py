@@ -206,3 +206,8 @@ def test_a_run_that_was_cut_off_is_told_apart_and_goes_on(distilled: Path, tmp_p
     assert "has not finished" in typed(1, "evaluate", root, "first")["error"]
     assert typed(0, "train", root, "--resume", "first")["weights"].endswith(WEIGHTS_FILE)
     assert json.loads((run.path / RUN_FILE).read_text())["finished_at"]
+
+
+def test_status_names_the_verb_that_comes_next(distilled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--project", str(distilled)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: labelstill distill ")

@@ -47,9 +47,17 @@ def _as_text(project: Project, counts: Mapping[str, Any], set_aside: int) -> str
     lines += [f"  {printable(file['path'])}: {printable(file['reason'] or '')}" for file in refused[:_SHOWN_FILES]]
     if len(refused) > _SHOWN_FILES:
         lines.append(f"  and {len(refused) - _SHOWN_FILES} more: see --json")
-    verb = "report" if images else "label PHOTOS"
-    lines.append(f"next: labelstill {verb} --project {shlex.quote(display(project.root))}")
+    lines.append(f"next: labelstill {_next(images)} --project {shlex.quote(display(project.root))}")
     return "\n".join(lines)
+
+
+def _next(images: Mapping[str, int]) -> str:
+    """Return the verb that most people need at this point."""
+    if not images:
+        return "label PHOTOS"
+    if images.get("pushed"):
+        return "pull"
+    return "distill" if images.get("reviewed") else "report"
 
 
 def _table(numbers: Mapping[str, int]) -> list[str]:

@@ -127,6 +127,7 @@ def _outcome(photo: Photo, feature: Feature, found: Sequence[Found], names: Sequ
         ),
         features=(feature,),
         done_key="student",
+        machine="student",
     )
 
 
