@@ -48,7 +48,7 @@ FIRST_SEED, FIRST_HELD_OUT = 60_000_000, 70_000_000
 CORRECTED = 0.3
 """This share of the images is corrected, the least sure first."""
 
-EPOCHS, SIDE, BATCH = 40, 224, 8
+EPOCHS, SIDE, BATCH = 30, 192, 8
 NAMES = ("forklift", "pallet", "box", "barrel", "cone", "ladder", "person")
 HARD = Teaching(weights=False, ring=False, oversample=False)
 SOFT = replace(HARD, weights=True, ring=True)
