@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from labeling.core.errors import InputError
+from labeling.report_words import counted
 
 from .evaluation.at_threshold import Answers, at_threshold
 from .evaluation.resampling import Bounds, average_precisions, bounds, draws, mean_of, resampled
@@ -87,7 +88,7 @@ class Pair:
     @property
     def words(self) -> str:
         """The verdict as one sentence."""
-        start = f"{self.first} against {self.second} on {self.images:,} images, {METRICS[self.metric]}"
+        start = f"{self.first} against {self.second} on {counted(self.images, 'image')}, {METRICS[self.metric]}"
         if self.difference is None:
             return f"{start}: not measured"
         spread = "" if self.interval is None else f" ({self.interval[0]:+.3f} to {self.interval[1]:+.3f})"

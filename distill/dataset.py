@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labeling.core.errors import StateError
 from labeling.core.store import Store
@@ -15,7 +17,7 @@ from labeling.image_files import display
 from labeling.project import Project
 
 from .material.files import write_labels, write_lists, write_pictures
-from .material.folder import MANIFEST, Facts, check, looks_whole, new_folder
+from .material.folder import MANIFEST, Facts, check, new_folder
 from .material.labels import Examples, Taken, examples
 from .material.photos import DatasetPhotos, PhotoOf
 from .material.plan import Plan, plan, remarks
@@ -115,7 +117,7 @@ def materialise(
             raise StateError(_nothing_to_teach(split.name, found.left_out))
         path = project.datasets_path / made.hash
         lost = {}
-        if not _is_there(path):
+        if not _is_there(path, made.hash):
             settings = {"split": split.name, "fold": fold, **asdict(taken), "oversample": oversample, "seed": seed}
             about = {"ontology": project.ontology.hash, "settings": settings | {"images": gate.model_dump()}}
             lost = _write(path, made, found, photos, about | {"remarks": list(remarks(made, subtle))})
@@ -153,6 +155,9 @@ def verify(path: Path) -> Dataset:
     return dataset
 
 
+HASH = r"^[0-9a-f]{16}$"
+"""How the hash of a dataset is written; it is also the name of its folder."""
+
 _COUNTED = ("images", "backgrounds", "objects", "left_out", "repeats", "left_out_objects", "altered")
 
 
@@ -188,9 +193,10 @@ def _write(path: Path, made: Plan, found: Examples, photos: DatasetPhotos, about
     return {}
 
 
-def _is_there(path: Path) -> bool:
+def _is_there(path: Path, hash_: str) -> bool:
+    """Say whether a dataset is there with every byte as it was written; where it is not, it is written anew."""
     try:
-        return looks_whole(path, _files(_manifest(path)))
+        return verify(path).hash == hash_
     except StateError:
         return False
 
@@ -202,9 +208,34 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise StateError(f"{display(path)}: is no dataset (no {MANIFEST}): labelstill train makes one") from None
     except (OSError, ValueError) as error:
         raise StateError(f"{display(path / MANIFEST)}: cannot be read ({error}): remove the folder") from error
-    if not isinstance(manifest, dict) or not {"hash", "files", "names", "remarks", *_COUNTED} <= manifest.keys():
-        raise StateError(f"{display(path / MANIFEST)}: is damaged: remove the folder {display(path)}")
-    return manifest
+    try:
+        return _Manifest.model_validate(manifest).model_dump()
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "what it holds"
+        raise StateError(
+            f"{display(path / MANIFEST)}: is damaged ({where}): remove the folder {display(path)}, and the next "
+            "labelstill train makes it anew"
+        ) from None
+
+
+class _Manifest(BaseModel):
+    """What is read of a manifest."""
+
+    model_config = ConfigDict(strict=True)
+
+    hash: Annotated[str, Field(pattern=HASH)]
+    task: Literal["detect", "segment"]
+    names: list[str]
+    images: dict[str, int]
+    backgrounds: dict[str, int]
+    objects: dict[str, int]
+    left_out: dict[str, int]
+    repeats: dict[str, int]
+    left_out_objects: dict[str, int]
+    altered: dict[str, int]
+    soft: bool
+    remarks: list[str]
+    files: dict[str, Annotated[list[int | str], Field(min_length=2, max_length=2)]]
 
 
 def _files(manifest: Mapping[str, Any]) -> dict[str, Facts]:

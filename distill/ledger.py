@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,9 @@ from .objects import Objects
 CUT_OFF = "the opening before was cut off before it showed a figure"
 """Stands as the reason where an opening without a summary was taken up again."""
 
+_MARK = 12
+"""So many hex digits tell the images of one project apart."""
+
 _COLUMNS = "id, student, test, opened_at, reuse, summary"
 
 
@@ -37,7 +40,9 @@ class Opening:
         opened_at: UTC, ISO 8601.
         reuse: why it was opened again for this student; None for the first time.
         summary: what was found; None until the evaluation has ended.
-        students_before: how many other students had been measured on this test part by then.
+        students_before: how many other students had been measured on images of this test part by then.
+        images: of the test part; 0 where the ledger does not know them.
+        shown_before: of these, how many an earlier opening had shown to this student.
     """
 
     id: int
@@ -47,6 +52,8 @@ class Opening:
     reuse: str | None
     summary: Mapping[str, Any] | None
     students_before: int
+    images: int = 0
+    shown_before: int = 0
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -59,6 +66,8 @@ class Opening:
                 "The test part is reused: this student was measured on it before, so its figures are likely too good. "
                 f"The reason given: {self.reuse}"
             )
+            if 0 < self.shown_before < self.images:
+                found.append(f"{self.shown_before:,} of {self.images:,} test images were shown to it before.")
         if self.students_before:
             some = "one other student was" if self.students_before == 1 else f"{self.students_before} others were"
             found.append(
@@ -71,9 +80,10 @@ class Opening:
 class TestLedger:
     """The openings in labels.db. Every method raises as those of ``Store`` do.
 
-    An opening counts from the moment it is written, before the student has seen an image. Where the process was cut
-    off before it wrote a summary, nobody has seen a figure: the same student may take the opening up again without a
-    reason, once, and both stay in the ledger.
+    The test part of before is known by its images: with other labels, or with some images more or less, it is no new
+    one. An opening counts from the moment it is written, before the student has seen an image. Where the process was
+    cut off before it wrote a summary, nobody has seen a figure: the same student may take the opening up again without
+    a reason, once, and both stay in the ledger.
     """
 
     __test__ = False  # no test of pytest
@@ -81,13 +91,16 @@ class TestLedger:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def open(self, student_sha256: str, test_hash: str, *, reuse: str | None = None) -> Opening:
+    def open(
+        self, student_sha256: str, test_hash: str, *, images: Iterable[str] = (), reuse: str | None = None
+    ) -> Opening:
         """Note that the test part is about to be shown to a student.
 
         Args:
             student_sha256: of its weights.
             test_hash: see the function of that name; of the whole test part.
-            reuse: why it is opened again; plays no part where it never was.
+            images: of the whole test part, sha256 each.
+            reuse: why it is opened again; plays no part where none of its images was ever shown to this student.
 
         Raises:
             StateError: it was opened for this student before and there is no reason to do it again, or another
@@ -96,13 +109,15 @@ class TestLedger:
         """
         if reuse is not None and not reuse.strip():
             raise InputError('the reason to open the test part again is blank: write it, as in --again "why"')
+        marks = sorted({sha256[:_MARK] for sha256 in images})
         with self._store.transaction() as db:
-            # The unique index decides who is first.
-            if (first := _insert(db, student_sha256, test_hash, None)) is not None:
-                number = first
-            else:
-                reason = reuse.strip() if reuse is not None else self._taken_up(db, student_sha256, test_hash)
-                number = _insert(db, student_sha256, test_hash, reason) or 0
+            if marks:
+                db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (_images_key(test_hash), to_json(marks)))
+            before = self._shown(student_sha256, test_hash)
+            reason = None
+            if before:
+                reason = reuse.strip() if reuse is not None else self._taken_up(db, before)
+            number = _insert(db, student_sha256, test_hash, reason)
             holder = to_json([os.getpid(), birth(os.getpid())])
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_key(number), holder))
         return next(one for one in self.openings(student_sha256) if one.id == number)
@@ -122,19 +137,33 @@ class TestLedger:
 
     def openings(self, student_sha256: str | None = None) -> list[Opening]:
         """Return all openings, or those for one student, the oldest first."""
-        sql = (
-            f"SELECT {_COLUMNS}, (SELECT count(DISTINCT b.student) FROM openings b WHERE b.test = o.test "
-            "AND b.student <> o.student AND b.id < o.id) FROM openings o WHERE ?1 IS NULL OR student = ?1 ORDER BY id"
-        )
-        return [
-            Opening(number, student, test, opened_at, reuse, json.loads(summary) if summary else None, others)
-            for number, student, test, opened_at, reuse, summary, others in self._store.rows(sql, student_sha256)
-        ]
+        rows = self._store.rows(f"SELECT {_COLUMNS} FROM openings ORDER BY id")
+        shown = {test: self._marks(test) for test in {row[2] for row in rows}}
+        found = []
+        for place, (number, student, test, opened_at, reuse, summary) in enumerate(rows):
+            if student_sha256 not in (None, student):
+                continue
+            alike = [row for row in rows[:place] if row[2] == test or not shown[row[2]].isdisjoint(shown[test])]
+            seen = frozenset[str]().union(*(shown[row[2]] for row in alike if row[1] == student))
+            others = len({row[1] for row in alike} - {student})
+            said = json.loads(summary) if summary else None
+            known = len(shown[test] & seen)
+            found.append(Opening(number, student, test, opened_at, reuse, said, others, len(shown[test]), known))
+        return found
 
-    def _taken_up(self, db: sqlite3.Connection, student: str, test: str) -> str:
+    def _shown(self, student: str, test: str) -> list[Any]:
+        """Return the openings that have shown an image of this test part to a student, the oldest first."""
+        mine = self._marks(test)
+        rows = self._store.rows(f"SELECT {_COLUMNS} FROM openings WHERE student = ? ORDER BY id", student)
+        return [row for row in rows if row[2] == test or not mine.isdisjoint(self._marks(row[2]))]
+
+    def _marks(self, test: str) -> frozenset[str]:
+        """Return the first digits of each image of a test part; none where the ledger does not know them."""
+        kept = self._store.recall(_images_key(test))
+        return frozenset(json.loads(kept)) if kept else frozenset()
+
+    def _taken_up(self, db: sqlite3.Connection, rows: Sequence[Any]) -> str:
         """Return the reason under which a cut-off opening goes on. Raises StateError where that must not be."""
-        sql = f"SELECT {_COLUMNS} FROM openings WHERE student = ? AND test = ? ORDER BY id"
-        rows = db.execute(sql, (student, test)).fetchall()
         for number, *_, opened_at, _reuse, summary in rows:
             if summary is None and (pid := self._holder(db, number)) is not None:
                 raise StateError(
@@ -175,13 +204,18 @@ def test_hash(objects: Sequence[Objects]) -> str:
 test_hash.__test__ = False  # type: ignore[attr-defined]  # no test of pytest either
 
 
-def _insert(db: sqlite3.Connection, student: str, test: str, reuse: str | None) -> int | None:
+def _insert(db: sqlite3.Connection, student: str, test: str, reuse: str | None) -> int:
     cursor = db.execute(
-        "INSERT OR IGNORE INTO openings (student, test, opened_at, reuse) VALUES (?, ?, ?, ?)",
+        "INSERT INTO openings (student, test, opened_at, reuse) VALUES (?, ?, ?, ?)",
         (student, test, datetime.now(UTC).isoformat(timespec="seconds"), reuse),
     )
-    return cursor.lastrowid if cursor.rowcount else None
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
 
 
 def _key(number: int) -> str:
     return f"opening {number}"
+
+
+def _images_key(test: str) -> str:
+    return f"test-images:{test}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import NoneType
 from typing import Any, Self
 
 from labeling.core.config import write_atomically
@@ -19,6 +21,13 @@ from .students import WEIGHTS_FILE
 
 RUN_FILE = "run.json"
 
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("kind", "model", "licence", "ontology", "split", "started_at"), str),
+    **dict.fromkeys(("settings", "teaching"), dict),
+    **dict.fromkeys(("finished_at", "weights"), (str, NoneType)),
+    "names": list,
+}
+_HEX = re.compile(r"[0-9a-f]{1,16}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PACKAGES = ("torch", "torchvision", "ultralytics", "transformers", "numpy", "faster-coco-eval")
 
@@ -30,7 +39,8 @@ class RunFolder:
     Attributes:
         path: the folder, ``runs/train/NAME`` of a project.
         facts: the content of run.json: kind, model, licence, settings, dataset (its hash), ontology (its hash), names,
-            seed, versions, started_at, finished_at (None until then).
+            seed, versions, started_at, finished_at (None until then), what is odd about the dataset (remarks, left_out,
+            left_out_objects, altered), and in the end kept_epoch, kept_ap and weights (the sha256 of the file).
     """
 
     path: Path
@@ -50,7 +60,7 @@ class RunFolder:
             StateError: there is a run of that name.
         """
         root = runs_path(project)
-        if name is not None and not _NAME.fullmatch(name):
+        if name is not None and not plain_name(name):
             raise InputError(f"--name {name!r}: expected letters, digits, dots, dashes, such as first-try")
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -77,8 +87,8 @@ class RunFolder:
             raise StateError(f"{display(path)}: is no training (no {RUN_FILE}): labelstill train makes one") from None
         except (OSError, ValueError) as error:
             raise StateError(f"{display(path / RUN_FILE)}: cannot be read ({error}): train anew") from error
-        if not isinstance(facts, dict) or "dataset" not in facts:
-            raise StateError(f"{display(path / RUN_FILE)}: is damaged (no dataset in it): train anew")
+        if wrong := _damage(facts):
+            raise StateError(f"{display(path / RUN_FILE)}: is damaged ({wrong}): train anew")
         return cls(path, facts)
 
     def write(self, **changes: Any) -> RunFolder:
@@ -86,6 +96,13 @@ class RunFolder:
         run = replace(self, facts={**self.facts, **changes})
         write_atomically(self.path / RUN_FILE, json.dumps(run.facts, indent=2) + "\n")
         return run
+
+    def remove(self) -> None:
+        """Remove the folder, so that its name can be given again. Raises InputError."""
+        try:
+            shutil.rmtree(self.path)
+        except OSError as error:
+            raise InputError(f"{display(self.path)}: cannot be removed: {error.strerror}: remove it by hand") from error
 
     @property
     def name(self) -> str:
@@ -101,6 +118,24 @@ class RunFolder:
     def finished(self) -> bool:
         """Say whether the training has ended and left its weights."""
         return self.facts.get("finished_at") is not None and self.weights.exists()
+
+
+def plain_name(name: str) -> bool:
+    """Say whether a run can be called so: a name that is no path."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _damage(facts: object) -> str:
+    """Say what is wrong with the content of a run.json; nothing where it can be gone on with."""
+    if not isinstance(facts, dict):
+        return "no JSON object"
+    if "dataset" not in facts:
+        return "no dataset in it"
+    # It becomes part of a path.
+    if not isinstance(facts["dataset"], str) or not _HEX.fullmatch(facts["dataset"]):
+        return "dataset is no hash of 16 hex digits"
+    wrong = [key for key, kinds in _TYPES.items() if key in facts and not isinstance(facts[key], kinds)]
+    return f"{wrong[0]} is of a wrong type" if wrong else ""
 
 
 def runs_path(project: Project) -> Path:

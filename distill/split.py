@@ -18,9 +18,9 @@ from .curation.duplicates import Duplicates
 from .curation.photo_facts import PhotoFacts
 from .splitting.images import Usable, usable
 from .splitting.kin import kinship
-from .splitting.nearest import nearest_across
+from .splitting.nearest import nearest_across, turned_across
 from .splitting.place import Home, Placed, Rules, place
-from .splitting.remarks import grown, remarks
+from .splitting.remarks import KEPT, counted, grown, remarks
 from .splitting.timeline import Timeline, timeline
 from .splitting.types import Split, SplitSettings
 
@@ -40,13 +40,18 @@ def make_split(
 ) -> Split:
     """Split the labelled images so that nothing leaks, and write the split into labels.db.
 
-    Groups stay whole: near duplicates, series, what people called duplicates, and any pair across parts that turns out
-    to be as alike as duplicates. Parts get their shares of every class. Images that have a place keep it; new ones join
-    their kin, or even out what is uneven; with a cut by time they go where their time is. An image that leaves for a
-    while, to be labelled again, comes back to its place.
+    Groups stay whole: near duplicates, also mirrored or turned by quarter turns, series, what people called duplicates,
+    and any pair across parts that turns out to be as alike as duplicates. What an earlier draw kept together stays
+    together, too, unless all is drawn anew. Parts get their shares of every class. Images that have a place keep it;
+    new ones join their kin, or even out what is uneven; with a cut by time they go where their time is. An image that
+    leaves for a while, to be labelled again, comes back to its place.
 
     Where new images link groups that were in different parts, all of them go where most of these images are. If a test
     part of the project was opened already, test stays as it is, and what is alike to it is left out.
+
+    An image that taught as a pseudo-label stays in train once it is reviewed: students have learned from it, and one
+    that is measured on what it learned from is no measure. ``fresh`` gives such images to val and test, too; students
+    of before are then refused where they would be measured on them.
 
     Args:
         store: labels.db.
@@ -84,6 +89,13 @@ def make_split(
         times.moments if by_time else None,
     )
     groups = kinship(store, duplicates, facts)
+    turned = _turned(found, facts, duplicates.threshold, groups.kin())
+    for pair in turned:
+        groups.link(pair)
+    if stored:
+        # What was found to belong together stays so: whether it would be found again depends on where it is now.
+        for one in stored[1]:
+            groups.link([one.kin, one.sha256])
     alike = partial(_alike_across, found, facts, duplicates.threshold)
     for _ in range(_MOST_ROUNDS):
         kin = groups.kin()
@@ -95,16 +107,23 @@ def make_split(
     _check_folds(placed, settings)
 
     said = list(remarks(store.class_names(), found, measured, placed, settings.shares, kept=bool(before)))
+    if stored and KEPT in said and set(said) - {KEPT} <= set(stored[0]["remarks"]):
+        # Nothing came since, so what is uneven is not for want of a new draw.
+        said = [one for one in said if one in stored[0]["remarks"]]
+    if turned:
+        said.append(f"{counted(len(turned), 'pair')} of images show the same mirrored or turned, and stay together")
     if by_time:
         said.append(f"cut by time, the newest images are the test: {times.series or 'as was asked for'}")
     elif times.series and settings.by_time == "auto":
         said.append(f"folds mix old and new images although {times.series}: figures may be too good")
     if rules.sealed and (new := grown(placed, found, before)):
-        said.append(f"test was opened before and has {new:,} images more now: its earlier figures do not compare")
+        said.append(
+            f"test was opened before and has {counted(new, 'image')} more now: its earlier figures do not compare"
+        )
     if rules.sealed and fresh:
         said.append("a test part was opened before: its images may teach now, so earlier figures do not compare")
     if without := sum(found.images[row] not in facts for row in placed.homes):
-        said.append(f"{without:,} images were not compared with others, for their photos could not be read")
+        said.append(f"{counted(without, 'image')} not compared with others, for want of a photo that can be read")
     split = Split(
         name,
         replace(settings, by_time="always" if by_time else "never"),
@@ -182,6 +201,20 @@ def _check_folds(placed: Placed, settings: SplitSettings) -> None:
             f"folds is {settings.folds}: there are too few groups of images that could be measured on for so many: "
             "give fewer folds, or review more"
         )
+
+
+def _turned(
+    found: Usable, facts: Mapping[str, PhotoFacts], threshold: float, kin: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Return pairs of images of different groups that are as alike as duplicates once one is mirrored or turned."""
+    images = [image for image in found.images if image in facts]
+    if not images:
+        return []
+    number: dict[str, int] = {}
+    groups = [number.setdefault(kin.get(image, image), len(number)) for image in images]
+    thumbnails = np.stack([facts[image].thumbnail for image in images])
+    pairs, similarity = turned_across(thumbnails, np.array(groups, dtype=np.int64))
+    return [(images[first], images[second]) for first, second in pairs[similarity >= threshold].tolist()]
 
 
 def _alike_across(

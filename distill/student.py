@@ -22,17 +22,18 @@ from labeling.teachers.class_names import names_of_checkpoint
 from labeling.teachers.detectors.ultralytics import draws_masks, import_ultralytics, network
 from labeling.teachers.device import pick_device
 from labeling.teachers.interfaces import RgbImage
-from labeling.teachers.weights import read_checkpoint
 
 from .dataset import Dataset
 from .objects import Objects
 from .students import WEIGHTS_FILE, Tell, TrainSettings
 from .yolo.scan import Scan, check_scan
 from .yolo.settings import arguments, device_argument, logger_environment
+from .yolo.start import begins, read_start
 from .yolo.trainer import TEACHER_FILE, CarefulTrainer, check_data_hash, check_same, explained, first_whole, tidy
 from .yolo.weights import (
     StudentFile,
     has_soft_files,
+    kept_epoch,
     metadata_of,
     model_named,
     read_ring,
@@ -45,22 +46,35 @@ from .yolo.weights import (
 
 import_ultralytics()
 
-from ultralytics.data.augment import LetterBox  # noqa: E402 (the library must not be imported unprepared)
+from ultralytics.data import utils as data_utils  # noqa: E402 (the library must not be imported unprepared)
+from ultralytics.data.augment import LetterBox  # noqa: E402
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.data.utils import check_det_dataset, get_split_fraction, img2label_paths  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.models.yolo.segment import SegmentationTrainer  # noqa: E402
 from ultralytics.nn.tasks import torch_safe_load  # noqa: E402
-from ultralytics.utils import DEFAULT_CFG_DICT, ROOT, SETTINGS, YAML  # noqa: E402
+from ultralytics.utils import DEFAULT_CFG_DICT, ROOT, SETTINGS, YAML, plotting  # noqa: E402
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402
 from ultralytics.utils.ops import process_mask_native, scale_boxes  # noqa: E402
 from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
 
 _NMS_IOU = 0.7
+_AP = "metrics/mAP50-95(B)"
 _MAX_OBJECTS = 300
 _STRIDE = 32
 _AT_ONCE = 16
 _LOGGERS = ("mlflow", "tensorboard", "wandb", "clearml", "comet", "dvc", "raytune", "sync")
+
+
+def _own_font(_name: str = "") -> str:
+    """Return a font that is on this machine."""
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+# The library looks for Arial in the internet whenever it reads a dataset; here and in DDP processes it has a font.
+data_utils.check_font = plotting.check_font = _own_font
 
 
 class StudentDataset(YOLODataset):  # type: ignore[misc]
@@ -161,9 +175,9 @@ class UltralyticsStudent:
             if best is None:
                 raise StateError(f"{display(run)}: the training left no weights: start a new run")
             model = getattr(best[1]["ema"], "student_model", best[1]["ema"])
-            write_student(
-                weights, model.state_dict(), metadata_of("ultralytics", self.licence, settings, dataset, folder)
-            )
+            about = metadata_of("ultralytics", self.licence, settings, dataset, folder)
+            measured = (best[1].get("train_metrics") or {}).get(_AP)
+            write_student(weights, model.state_dict(), about | kept_epoch(int(best[1]["epoch"]) + 1, measured))
         tidy(folder)
 
     def load(self, weights: Path, device: str = "auto") -> UltralyticsPredictor:
@@ -254,6 +268,7 @@ def _train(settings: TrainSettings, wanted: Mapping[str, Any], run: Path, tell: 
     trainer.tell = tell
     if found is None:
         trainer.model = trainer.get_model(cfg=wanted["model"], weights=start, verbose=False)
+        tell(begins(trainer.model, start, settings))
     trainer.train()
 
 
@@ -276,6 +291,8 @@ def _scan(dataset: Dataset, part: str) -> Scan:
 def _quiet(settings: TrainSettings, folder: Path) -> Iterator[None]:
     """Switch on the loggers that are asked for and no other, and leave the process as it was."""
     variables = logger_environment(settings.loggers, folder)
+    if "MPLCONFIGDIR" not in os.environ:
+        variables["MPLCONFIGDIR"] = os.environ["YOLO_CONFIG_DIR"]  # plots of the library leave no cache at home
     kept, threads = {name: SETTINGS[name] for name in _LOGGERS}, torch.get_num_threads()
     SETTINGS.update({name: name in settings.loggers for name in _LOGGERS})
     os.environ.update(variables)
@@ -306,7 +323,7 @@ def _model_of(file: StudentFile, weights: Path) -> Any:
 
 def _start_model(settings: TrainSettings, start: Path) -> Any:
     """Return the model to start from, with its names: the library takes over the rows of classes of the same name."""
-    checkpoint = read_checkpoint(start)
+    checkpoint = read_start(start)
     model = _built(model_named(checkpoint.metadata, start) or settings.model, checkpoint.tensors, start)
     count = int(model.model[-1].nc)
     if "names" in checkpoint.metadata or count == len(_coco_names()):

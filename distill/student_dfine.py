@@ -29,7 +29,7 @@ from .dfine.training import CHECKPOINT_FILE, Course, Recipe
 from .objects import Objects
 from .run_folder import RUN_FILE, RunFolder
 from .students import WEIGHTS_FILE, Tell, TrainSettings
-from .yolo.weights import metadata_of
+from .yolo.weights import kept_epoch, metadata_of
 
 _BATCH = 8
 _OPSET = 17
@@ -75,7 +75,7 @@ class DFineStudent:
         )
         best = dfine_training.fit(network, course, folder, device, tell)
         about = metadata_of(dfine_model.KIND, self.licence, settings, dataset, folder)
-        dfine_model.save(weights, best, config, about)
+        dfine_model.save(weights, best.weights, config, about | kept_epoch(best.epoch, best.ap))
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
     def load(self, weights: Path, device: str = "auto") -> DFinePredictor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,9 @@ from .objects import Objects
 Task = Literal["detect", "segment"]
 Tell = Callable[[str], None]
 Logger = Literal["mlflow", "tensorboard", "wandb"]
+
+_PLAIN = re.compile(r"[a-z](-seg)?")
+"""What a model of ultralytics is called after its family: a size, and whether it draws masks."""
 
 WEIGHTS_FILE = "student.safetensors"
 """What a training leaves in its run folder: tensors, and metadata that says how to build and feed the model."""
@@ -123,10 +127,26 @@ KINDS: Mapping[str, StudentKind] = {
 def kind_of(model: str) -> str:
     """Return the kind of student that a model belongs to. Raises InputError."""
     for name, kind in KINDS.items():
-        if model.startswith(kind.models):
-            return name
+        begun = next((one for one in kind.models if model.startswith(one)), None)
+        if begun is None:
+            continue
+        if name == "ultralytics" and not _PLAIN.fullmatch(model.removeprefix(begun)):
+            raise InputError(
+                f"--model {model!r}: expected the name of an architecture that finds boxes, as yolov8n, or masks, as "
+                "yolov8n-seg; weights are given with --start"
+            )
+        return name
     known = ("yolov8n", "yolov8s", "yolov8n-seg", "yolo11n", "dfine-n")
     raise InputError(f"--model {model!r}: no kind of student has it{did_you_mean(model, known)}")
+
+
+def pace(seconds: float, epochs_left: int) -> str:
+    """Return how long an epoch took, and how long those that are left will take, in words."""
+    if not epochs_left:
+        return f"{seconds:.0f} s"
+    left = seconds * epochs_left
+    about = f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min" if left < 5400 else f"{left / 3600:.1f} h"
+    return f"{seconds:.0f} s, about {about} left"
 
 
 def student(kind: str) -> Student:

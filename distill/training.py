@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from labeling.core.errors import InputError, StateError
 from labeling.core.store import Store
@@ -14,7 +20,7 @@ from labeling.project import Project
 from labeling.stored_photos import StoredPhotos, loader
 
 from .dataset import Dataset, materialise, verify
-from .run_folder import RunFolder, runs
+from .run_folder import RUN_FILE, RunFolder, now, plain_name, runs, runs_path
 from .split import Split
 from .students import Task, TrainSettings, kind_of, student
 
@@ -55,6 +61,9 @@ def train(
 ) -> RunFolder:
     """Make the dataset of a split and train a student on it.
 
+    A run of that name that was cut off goes on if it was begun with the same. A training that fails before its first
+    epoch has ended leaves no run.
+
     Args:
         project: gets the dataset and the run folder.
         store: labels.db; only read.
@@ -71,8 +80,12 @@ def train(
     """
     kind = kind_of(settings.model)
     pupil = student(kind)
+    if settings.start is not None and not settings.start.exists():
+        raise InputError(f"--start {display(settings.start)}: is not there: expected weights to start from")
     tell("writing the dataset")
     dataset = _dataset(project, store, split, settings, teaching)
+    for line in _about(dataset):
+        tell(line)
     facts = {
         "kind": kind,
         "model": settings.model,
@@ -85,9 +98,13 @@ def train(
         "teaching": asdict(teaching),
         "settings": _plain(settings),
         "curve_of": curve_of,
+        "remarks": list(dataset.remarks),
+        "left_out": dict(dataset.left_out),
+        "left_out_objects": dict(dataset.left_out_objects),
+        "altered": dict(dataset.altered),
     }
-    run = RunFolder.create(project, name, facts)
-    return _taught(run, dataset, settings, tell)
+    run = _begun(project, name, facts) or RunFolder.create(project, name, facts)
+    return _taught(run, project, dataset, settings, tell)
 
 
 def resume(project: Project, name: str, tell: Tell = lambda line: None) -> RunFolder:
@@ -100,29 +117,83 @@ def resume(project: Project, name: str, tell: Tell = lambda line: None) -> RunFo
     if run.finished:
         raise StateError(f"{display(run.path)}: has finished: labelstill evaluate {name}, or train with another --name")
     dataset = verify(project.datasets_path / str(run.facts["dataset"]))
-    return _taught(run, dataset, _settings(run), tell)
+    return _taught(run, project, dataset, _settings(run), tell)
 
 
 def named_run(project: Project, name: str | None) -> RunFolder:
-    """Return a training by its name; None is the newest that has finished. Raises StateError."""
+    """Return a training by its name; None is the newest that has finished, learning curves apart. Raises StateError."""
     known = runs(project)
     if name is None:
-        finished = [run for run in known if run.finished]
+        finished = [run for run in known if run.finished and run.facts.get("curve_of") is None]
         if not finished:
             raise StateError(f"{display(project.root)}: no student is trained yet: labelstill train")
         return finished[-1]
-    for run in known:
-        if run.name == name:
-            return run
+    if plain_name(name) and (runs_path(project) / name / RUN_FILE).exists():
+        return RunFolder.open(runs_path(project) / name)
     names = ", ".join(run.name for run in known) or "none"
     raise StateError(f"{display(project.root)}: no training is called {name!r}; there are: {names}")
 
 
-def _taught(run: RunFolder, dataset: Dataset, settings: TrainSettings, tell: Tell) -> RunFolder:
-    from .run_folder import now
+def _begun(project: Project, name: str | None, facts: Mapping[str, Any]) -> RunFolder | None:
+    """Return the run of that name if it was cut off and began with the same."""
+    if name is None or not plain_name(name) or not (runs_path(project) / name / RUN_FILE).exists():
+        return None
+    run = RunFolder.open(runs_path(project) / name)
+    plain = json.loads(json.dumps(facts))
+    same = all(run.facts.get(key) == plain[key] for key in ("dataset", "model", "names", "settings", "teaching"))
+    return run if same and not run.finished else None
 
-    student(str(run.facts["kind"])).train(dataset, run.path, settings, tell)
-    return run.write(finished_at=now())
+
+def _taught(run: RunFolder, project: Project, dataset: Dataset, settings: TrainSettings, tell: Tell) -> RunFolder:
+    try:
+        student(kind_of(settings.model)).train(dataset, run.path, settings, tell)
+    except Exception:
+        if not _has_checkpoint(run):
+            run.remove()
+        raise
+    except BaseException as stop:
+        # Whoever ends the process says this in place of what holds for other verbs.
+        stop.add_note(
+            f"stopped: labelstill train --resume {run.name} --project {shlex.quote(display(project.root))} continues "
+            "from the last epoch that ended"
+        )
+        raise
+    kept = _kept(run)
+    done = run.write(finished_at=now(), weights=_sha256(run.weights), **kept)
+    if "kept_epoch" in kept:
+        score = f" (AP50-95 on val {kept['kept_ap']:.3f})" if "kept_ap" in kept else ""
+        tell(f"kept epoch {kept['kept_epoch']} of {settings.epochs}{score}, the best on val")
+    return done
+
+
+def _has_checkpoint(run: RunFolder) -> bool:
+    return run.weights.exists() or any((run.path / "training" / "weights").glob("*.pt")) or any(run.path.glob("*.pt"))
+
+
+def _kept(run: RunFolder) -> dict[str, int | float]:
+    """Return which epoch the weights are of, and AP50-95 on val there, as far as their file says so."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(run.weights, framework="numpy") as file:
+            said = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise StateError(f"{display(run.weights)}: cannot be read ({error}): remove it and resume the run") from error
+    found: dict[str, int | float] = {"kept_epoch": int(said["kept_epoch"])} if "kept_epoch" in said else {}
+    return found | ({"kept_ap": float(said["kept_ap"])} if "kept_ap" in said else {})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _about(dataset: Dataset) -> list[str]:
+    """Return what is odd about a dataset, one line each."""
+    told = [f"dataset {dataset.hash}: {remark}" for remark in dataset.remarks]
+    told += [f"{count:,} images left out: {why}" for why, count in sorted(dataset.left_out.items())]
+    told += [f"{count:,} labels left out: {why}" for why, count in sorted(dataset.left_out_objects.items())]
+    return told + [f"{count:,} labels altered: {what}" for what, count in sorted(dataset.altered.items())]
 
 
 def _dataset(project: Project, store: Store, split: Split, settings: TrainSettings, teaching: Teaching) -> Dataset:
@@ -172,7 +243,12 @@ def _plain(settings: TrainSettings) -> dict[str, object]:
 
 
 def _settings(run: RunFolder) -> TrainSettings:
-    """Return the settings that a run began with."""
-    found = dict(run.facts["settings"])
-    paths = {key: Path(found[key]) for key in ("start", "distill_model") if found.get(key) is not None}
-    return TrainSettings(**(found | paths | {"loggers": tuple(found["loggers"])}))
+    """Return the settings that a run began with. Raises StateError where run.json holds none."""
+    try:
+        found = TypeAdapter(TrainSettings).validate_python(run.facts.get("settings"))
+        kind_of(found.model)
+    except (ValidationError, InputError):
+        raise StateError(
+            f"{display(run.path / RUN_FILE)}: is damaged (no settings to go on with): train anew"
+        ) from None
+    return found

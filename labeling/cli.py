@@ -66,10 +66,10 @@ def guarded(function: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
         with _terminable():
             code = function(arguments)
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        return _leave(INTERRUPTED, arguments)
+    except KeyboardInterrupt as stop:
+        return _leave(INTERRUPTED, arguments, stop)
     except SystemExit as leaving:
-        return _leave(leaving.code if isinstance(leaving.code, int) else 1, arguments)
+        return _leave(leaving.code if isinstance(leaving.code, int) else 1, arguments, leaving)
     except BrokenPipeError:
         # The reader of our output has left; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -80,8 +80,8 @@ def guarded(function: Callable[[Sequence[str]], int], arguments: Sequence[str]) 
 
             traceback.print_exc()
         return _fail(_sentence(error, arguments), arguments)
-    if code in (INTERRUPTED, TERMINATED):
-        sys.stderr.write(f"{_STOPPED}\n")
+    if code in (INTERRUPTED, TERMINATED):  # Typer's answer to Ctrl-C
+        return _leave(code, arguments)
     return code
 
 
@@ -126,11 +126,12 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _leave(code: int, arguments: Sequence[str]) -> int:
-    """End a verb that was cut off before it could say anything."""
+def _leave(code: int, arguments: Sequence[str], stop: BaseException | None = None) -> int:
+    """End a verb that was cut off before it could say anything; its own word on how to go on is a note of the stop."""
     if code in (INTERRUPTED, TERMINATED):
-        sys.stderr.write(f"{_STOPPED}\n")
-        _answer_in_json(_STOPPED, arguments)
+        said = printable("; ".join(getattr(stop, "__notes__", ())) or _STOPPED)
+        sys.stderr.write(f"{said}\n")
+        _answer_in_json(said, arguments)
     return code
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .core.config import FiltersConfig, ImagesConfig, ProjectConfig, TeacherConfig
 from .core.errors import InputError
 from .core.file_hashes import cached_hash
-from .core.ontology import Ontology, load_ontology, parse_classes
+from .core.ontology import Ontology, OntologyClass, load_ontology, parse_classes
 from .core.store import Store
 from .core.store_rows import shown_path
 from .image_files import no_images_error, scan
@@ -26,7 +26,7 @@ from .planning import Plan, done_key, make_plan, searched_folders
 from .project import OWN_FILES, OWN_FOLDERS, Project, project_name
 from .teachers import backends
 from .teachers.filter_settings import FilterSettings
-from .teachers.student_weights import find_student, read_student, untaught
+from .teachers.student_choice import StudentChoice, choose_student
 
 if TYPE_CHECKING:
     from .pipeline import Load
@@ -79,13 +79,14 @@ class LabelJob:
         self.root = request.project.expanduser().resolve()
         known = Project.exists(self.root)
         config = Project.open(self.root).config if known else ProjectConfig(name=project_name(self.root))
-        self.ontology = _ontology(request, config.ontology)
-        self.spec = _teacher_spec(request, config.teacher, self.root)
-        self.untaught: tuple[str, ...] = ()
-        """Classes that the student who labels does not know."""
-        # A score in project.yaml stands behind a class's own threshold, one on the command line before it.
-        self._scored = _with_default_threshold(self.ontology, config.teacher.score)
-        self.scores = backends.effective_scores(self.spec, self._scored)
+        self.student: StudentChoice | None = None
+        """The student who labels; None where another detector does."""
+        self.spec = _teacher_spec(request, config.teacher)
+        if self.spec.detector == backends.STUDENT:
+            self.student = _student(request, config.teacher, self.root)
+            self.spec = replace(self.spec, weights=str(self.student.weights), default_score=self.student.threshold)
+        self.ontology = _ontology(request, config.ontology, self.student)
+        self.scores = backends.effective_scores(self.spec, self.ontology)
         self.filters = FilterSettings(**config.filters.model_dump(include=set(FiltersConfig.model_fields)))
         self.batch = _batch(request.batch or str(config.teacher.batch))
         self._images = config.images
@@ -96,12 +97,15 @@ class LabelJob:
         self.photos = scan(request.photos, follow_links=config.images.follow_links, exclude=made_here)
         if not self.photos.files:
             raise no_images_error(request.photos, self.photos)
-        weights = backends.detector_weights(self.spec).path
-        if self.spec.detector == backends.STUDENT:
-            self.untaught = untaught(read_student(weights), self.ontology.names, weights)
+        backends.detector_weights(self.spec)
         backends.segmenter_weights(self.spec)
         if not known:
             _check_writable(self.root)
+
+    @property
+    def untaught(self) -> tuple[str, ...]:
+        """Classes that the student who labels does not know."""
+        return tuple(name for name in self.ontology.names if self.student and name not in self.student.classes)
 
     @cached_property
     def load(self) -> Load:
@@ -115,7 +119,7 @@ class LabelJob:
         """The models, loaded when first asked for; an ontology that they cannot take is refused here."""
         from .teachers.teacher import build_teacher
 
-        teacher = build_teacher(self.spec, self._scored, self.filters)
+        teacher = build_teacher(self.spec, self.ontology, self.filters)
         teacher.detect([])
         return teacher
 
@@ -223,7 +227,7 @@ def _gate(images: ImagesConfig) -> str:
     return json.dumps([images.model_dump(), importlib.util.find_spec("pillow_heif") is not None])
 
 
-def _ontology(request: LabelRequest, known: Ontology | None) -> Ontology:
+def _ontology(request: LabelRequest, known: Ontology | None, student: StudentChoice | None) -> Ontology:
     if request.classes is not None and request.ontology is not None:
         raise InputError("expected --classes or --ontology, got both: leave one out")
     given = parse_classes(request.classes) if request.classes is not None else None
@@ -231,28 +235,34 @@ def _ontology(request: LabelRequest, known: Ontology | None) -> Ontology:
     if known is not None and given is not None:
         return known.extended_with(given)
     ontology = given or known
+    if ontology is None and student is not None:
+        return Ontology(tuple(OntologyClass(name, (name,)) for name in student.classes))
     if ontology is None:
         raise InputError("nothing to look for: add --classes 'forklift, pallet: wooden pallet | plastic pallet'")
     return ontology
 
 
-def _teacher_spec(request: LabelRequest, config: TeacherConfig, root: Path) -> backends.TeacherSpec:
+def _student(request: LabelRequest, config: TeacherConfig, root: Path) -> StudentChoice:
+    """Choose the student; a score in project.yaml is that of the detector named there."""
+    own = config if config.detector == backends.STUDENT else TeacherConfig()
+    return choose_student(root, request.weights or own.weights, request.score, own.score)
+
+
+def _teacher_spec(request: LabelRequest, config: TeacherConfig) -> backends.TeacherSpec:
     """Put the command line over project.yaml; weights there belong to the detector and segmenter named there."""
     detector = request.detector or config.detector
     segmenter = request.segmenter or config.segmenter
     own = config if detector == config.detector else TeacherConfig()
-    weights = request.weights or own.weights
-    if detector == backends.STUDENT:
-        weights = str(find_student(root, weights))
     class_names = request.class_names or (Path(own.class_names) if own.class_names else None)
     spec = backends.TeacherSpec(
         detector=detector,
-        weights=weights,
+        weights=request.weights or own.weights,
         class_names=class_names,
         segmenter=segmenter,
         segmenter_weights=request.segmenter_weights
         or (config.segmenter_weights if segmenter == config.segmenter else None),
         score=request.score,
+        default_score=config.score,
         device=request.device or config.device,
         trust_weights=request.trust_weights,
     )
@@ -266,14 +276,6 @@ def _teacher_spec(request: LabelRequest, config: TeacherConfig, root: Path) -> b
         found = "a folder, pipe or device" if class_names.exists() else "nothing"
         raise InputError(f"--class-names {class_names}: expected a file with one class name per line, found {found}")
     return spec
-
-
-def _with_default_threshold(ontology: Ontology, score: float | None) -> Ontology:
-    if score is None:
-        return ontology
-    return Ontology(
-        tuple(replace(entry, threshold=score) if entry.threshold is None else entry for entry in ontology.classes)
-    )
 
 
 def _batch(text: str) -> int | None:

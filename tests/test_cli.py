@@ -114,6 +114,24 @@ def test_ctrl_c_is_130_and_says_how_to_continue(capsys: pytest.CaptureFixture[st
     assert "the same command continues" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_verb_can_say_itself_how_it_continues(capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
+    def cut_off(_arguments: Sequence[str]) -> int:
+        stop = SystemExit(143)
+        stop.add_note("stopped: labelstill train --resume 7 continues")
+        raise stop
+
+    assert guarded(cut_off, ["train", *flags]) == 143
+    said = capsys.readouterr()
+    assert said.err == "stopped: labelstill train --resume 7 continues\n"
+    assert said.out == ('{"error": "stopped: labelstill train --resume 7 continues"}\n' if flags else "")
+
+
+def test_what_typer_makes_of_ctrl_c_is_one_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(lambda _: 130, ["label", "--json"]) == 130
+    assert list(json.loads(capsys.readouterr().out)) == ["error"]
+
+
 def test_cut_off_with_json_there_is_still_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     def cut_off(_arguments: Sequence[str]) -> int:
         raise KeyboardInterrupt

@@ -206,6 +206,49 @@ def test_what_is_killed_leaves_no_dataset_and_the_next_call_cleans_up(room: Data
     verify(done.path)
 
 
+def test_a_file_that_was_edited_to_the_same_size_is_written_anew(room: DatasetRoom) -> None:
+    images = three(room)
+    done = room.written(images)
+    label = next(path for path in sorted((done.path / "labels" / "train").iterdir()) if path.stat().st_size)
+    before = label.read_text()
+    label.chmod(0o644)
+    label.write_text("1" + before[1:] if before[0] == "0" else "0" + before[1:])
+    again = room.written(images)
+    assert again == done
+    assert label.read_text() == before
+    verify(done.path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": None},
+        {"hash": "../../etc"},
+        {"hash": "0" * 16},
+        {"files": []},
+        {"files": {"data.yaml": 3}},
+        {"names": "red"},
+        {"images": [1, 2]},
+        {"soft": "yes"},
+        {"remarks": [3]},
+    ],
+)
+def test_a_damaged_manifest_is_one_sentence_and_the_dataset_is_written_anew(
+    room: DatasetRoom, change: dict[str, object]
+) -> None:
+    images = three(room)
+    done = room.written(images)
+    manifest = done.path / "manifest.json"
+    whole = manifest.read_text()
+    manifest.chmod(0o644)
+    manifest.write_text(json.dumps(json.loads(whole) | change))
+    if change.get("hash") != "0" * 16:  # which could be true
+        with pytest.raises(StateError, match=r"manifest\.json: is damaged"):
+            read_dataset(done.path)
+    assert room.written(images) == done
+    assert manifest.read_text() == whole
+
+
 def test_a_full_disk_leaves_nothing_and_is_said(room: DatasetRoom) -> None:
     images = three(room)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

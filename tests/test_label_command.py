@@ -97,6 +97,8 @@ def test_a_new_project_from_words(tmp_path: Path, photos: list[Drawn], capsys: p
         "annotations": {name: drawn[name] for name in CLASS_OF.values()},
         "quarantined": [],
         "skipped_files": 0,
+        "split": {},
+        "students": {"finished": 0, "newest": None},
     }
     assert digest(tmp_path / "photos") == before
 

@@ -220,3 +220,30 @@ def test_the_hash_changes_with_an_image_a_box_a_class_and_an_empty_image() -> No
         [],
     ]
     assert len({ledger.test_hash(version) for version in versions}) == len(versions)
+
+
+IMAGES = tuple(f"{number:064x}"[::-1] for number in range(20))
+
+
+def test_a_test_part_changed_by_one_image_or_label_is_not_new_to_a_student(opened: TestLedger) -> None:
+    opened.close(opened.open(STUDENT, TEST, images=IMAGES), {})
+    for images in (IMAGES, IMAGES[1:], (*IMAGES[:3], "f" * 64)):
+        with pytest.raises(StateError, match="--again"):
+            opened.open(STUDENT, LATER_TEST, images=images)
+    assert len(opened.openings()) == 1
+    assert opened.open(STUDENT, "3" * 64, images=["e" * 64]).reuse is None
+
+
+def test_a_reason_opens_a_changed_test_part_and_says_how_many_images_were_shown(opened: TestLedger) -> None:
+    opened.close(opened.open(STUDENT, TEST, images=IMAGES[:15]), {})
+    again = opened.open(STUDENT, LATER_TEST, images=IMAGES[5:], reuse="labels were wrong")
+    assert (again.reuse, again.images, again.shown_before) == ("labels were wrong", 15, 10)
+    assert "10 of 15 test images were shown to it before." in again.remarks
+    assert opened.open(OTHER, "3" * 64, images=IMAGES[14:]).students_before == 1
+    assert opened.openings(OTHER)[0].shown_before == 0
+
+
+def test_the_images_are_kept_from_the_moment_of_opening(path: Path, opened: TestLedger) -> None:
+    opened.open(STUDENT, TEST, images=IMAGES)  # and the process dies
+    with Store.open(path) as elsewhere:
+        assert TestLedger(elsewhere).open(STUDENT, LATER_TEST, images=IMAGES[:4]).reuse == CUT_OFF

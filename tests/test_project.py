@@ -179,6 +179,8 @@ def test_status_counts_states_classes_and_files(tmp_path: Path, capsys: pytest.C
         "annotations": {"box": 1, "pallet": 0},
         "quarantined": [{"path": "/photos/\x1b[2Jc.jpg", "reason": "truncated: \x1b[31m"}],
         "skipped_files": 1,
+        "split": {},
+        "students": {"finished": 0, "newest": None},
     }
     assert main(["status", "--project", str(tmp_path)]) == 0
     text = capsys.readouterr().out
@@ -207,6 +209,8 @@ def test_status_of_a_project_without_labels_makes_no_file(tmp_path: Path, capsys
         "annotations": {"box": 0, "pallet": 0},
         "quarantined": [],
         "skipped_files": 0,
+        "split": {},
+        "students": {"finished": 0, "newest": None},
     }
     assert not (tmp_path / "labels.db").exists()
 

@@ -17,6 +17,7 @@ from distill.split import Split, SplitSettings, make_split, read_split
 from distill.splitting.assign import stratify
 from distill.splitting.audit import audit
 from labeling.core.errors import InputError, StateError
+from labeling.core.store import Store
 from labeling.core.store_decisions import Decided, DecisionLedger
 from tests.made_splits import (
     NAMES,
@@ -33,6 +34,7 @@ from tests.made_splits import (
     sizes,
     split_of,
     store_of,
+    thumbnail,
 )
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -518,3 +520,58 @@ def test_ten_thousand_images_take_seconds() -> None:
         found = audit(store, split, repeated)
         assert time.process_time() - begin < 40
         assert found.leaks == 0
+
+
+# Mirrored, turned, and what is said
+
+
+def mirror(store: Store, of: Photo, copy: Photo) -> None:
+    picture = np.ascontiguousarray(thumbnail(of)[:, ::-1]).tobytes()
+    with store.transaction() as db:
+        db.execute("UPDATE photo_facts SET thumbnail = ? WHERE sha256 = ?", (picture, copy.sha256))
+
+
+def test_mirrored_copies_stay_together_and_are_told_each_time() -> None:
+    some = photos(40)
+    with store_of(some) as store:
+        for place in range(10):
+            mirror(store, some[place], some[place + 10])
+        first, again = split_of(store), split_of(store)
+        assert audit(store, first, NOTHING).leaks == 0
+    assert all(first.kin[some[place].sha256] == first.kin[some[place + 10].sha256] for place in range(10))
+    assert "10 pairs of images show the same mirrored or turned, and stay together" in first.remarks
+    assert again.remarks == first.remarks
+
+
+def test_the_same_split_again_is_the_same_in_every_word() -> None:
+    alike = [Photo(f"{look}{one}", look=look) for look in "abc" for one in range(6)]
+    for some in (alike, alike[:6], alike[:12], [*alike, *photos(3)], photos(3), photos(1)):
+        with store_of(some) as store:
+            first, again = split_of(store), split_of(store)
+        assert again.remarks == first.remarks
+        assert (again.parts, again.kin, again.left_out) == (first.parts, first.kin, first.left_out)
+
+
+def test_one_image_is_no_group_of_neighbours() -> None:
+    with store_of(photos(2)) as store:
+        assert not any("stay together" in remark for remark in split_of(store).remarks)
+
+
+def test_a_camera_that_sees_one_scene_is_told_that_no_draw_helps() -> None:
+    some = series(days=5, each=8)
+    with store_of(some) as store:
+        for by_time in ("never", "always"):
+            split = split_of(store, SplitSettings(by_time=by_time), groups_of(some[:39]), fresh=True)
+            assert 0 in sizes(split)
+            assert any("39 of 40" in remark and "take photos of other scenes" in remark for remark in split.remarks)
+
+
+def test_one_image_more_in_test_is_said_as_one() -> None:
+    some = photos(40)
+    with store_of(some) as store:
+        split_of(store)
+        open_test(store)
+        new = Photo("new")
+        add(store, [new])
+        decide(store, "split-test", new)
+        assert any("test was opened before and has 1 image more now" in said for said in split_of(store).remarks)

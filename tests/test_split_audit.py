@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 from distill.curation.alignment import alike
 from distill.split import Split, SplitSettings
 from distill.splitting.audit import audit
-from distill.splitting.nearest import nearest_across
+from distill.splitting.nearest import nearest_across, turned_across
 from labeling.core.store_splits import Part
 from tests.made_splits import NOTHING, Photo, decide, groups_of, photos, store_of, thumbnail
 
+Picture = npt.NDArray[np.uint8]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
@@ -142,3 +144,42 @@ def test_memory_does_not_grow_with_the_square_of_the_images() -> None:
     tracemalloc.stop()
     # All pairs at once would take 144 MB for one matrix alone.
     assert most < 140e6
+
+
+WAYS = {
+    "mirrored": lambda picture: picture[:, ::-1],
+    "upside down": lambda picture: picture[::-1],
+    "turned by 90 degrees": np.rot90,
+    "turned by 180 degrees": lambda picture: np.rot90(picture, 2),
+    "turned by 270 degrees": lambda picture: np.rot90(picture, 3),
+    "transposed": np.transpose,
+    "transposed the other way": lambda picture: np.rot90(picture, 2).T,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_mirrored_or_turned_copy_is_found_and_nothing_else(way: Callable[[Picture], Picture]) -> None:
+    pictures = [thumbnail(photo) for photo in photos(60)]
+    pictures.append(np.ascontiguousarray(way(thumbnail(Photo("p7", look="p7", noise=0.2)))))
+    homes = np.arange(61) % 3
+    pairs, similarity = turned_across(np.stack(pictures), homes)
+    assert pairs[similarity >= 0.8].tolist() == [[7, 60]]
+    assert similarity[0] > 0.95
+    assert similarity.tolist() == sorted(similarity.tolist(), reverse=True)
+
+
+def test_mirrored_pictures_of_one_part_are_not_told() -> None:
+    picture = thumbnail(Photo("a"))
+    assert len(turned_across(np.stack([picture, picture[:, ::-1]]), np.array([1, 1]))[0]) == 0
+
+
+def test_a_mirrored_copy_across_parts_is_a_leak_of_its_own_kind() -> None:
+    a, b = photos(2)
+    with store_of([a, b]) as store:
+        with store.transaction() as db:
+            mirrored = np.ascontiguousarray(thumbnail(a)[:, ::-1]).tobytes()
+            db.execute("UPDATE photo_facts SET thumbnail = ? WHERE sha256 = ?", (mirrored, b.sha256))
+        found = audit(store, by_hand({a: "train", b: "test"}), NOTHING)
+    assert [{one.first, one.second} for one in found.turned_across] == [{a.sha256, b.sha256}]
+    assert (found.leaks, found.pairs_across) == (1, ())
+    assert len(found.to_json()["turned_across"]) == 1

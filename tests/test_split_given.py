@@ -11,6 +11,7 @@ from distill.splitting.given import given_split, read_lists
 from labeling.core.errors import InputError
 from labeling.core.store import Store
 from labeling.project import Project
+from tests.made_splits import open_test
 from tests.made_stores import Thing, ontology, outcome, photo, write
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -69,3 +70,34 @@ def test_a_name_that_several_images_have_is_no_name(store: Store, tmp_path: Path
     with pytest.raises(InputError, match="there is 2"):
         given_split(store, {"train": ["a"]})
     given_split(store, {"train": [str(tmp_path / "more" / "a.png")]})
+
+
+def test_the_mark_that_some_editors_put_before_a_text_is_no_part_of_a_name(store: Store, tmp_path: Path) -> None:
+    folder = lists(tmp_path / "lists", train="a\n")
+    (folder / "val.txt").write_bytes(b"\xef\xbb\xbfb.png\r\nc.png\r\n")
+    split = given_split(store, read_lists(folder))
+    assert len(split.images("val")) == 2
+
+
+def test_listed_images_that_cannot_be_measured_on_are_counted_with_their_reason(store: Store) -> None:
+    by_stem = {Path(name).stem: sha256 for sha256, name in store.names_of(list(store.states())).items()}
+    store.set_reviewed(by_stem["b"], [], "reviewed-empty")
+    store.rows("UPDATE images SET state = 'skipped' WHERE sha256 = ?", by_stem["c"])
+    remarks = given_split(store, {"train": ["a"], "val": ["b", "c", "d"], "test": ["e"]}).remarks
+    assert "2 of 3 images of val cannot be measured on: 1 not reviewed, 1 skipped in review" in remarks
+    assert "1 of 1 image of test cannot be measured on: 1 not reviewed" in remarks
+    assert not any("of val" in said for said in given_split(store, {"train": ["a"], "val": ["b"]}).remarks)
+
+
+def test_lists_over_a_test_part_that_was_opened_say_what_teaches_now(store: Store) -> None:
+    first = given_split(store, {"train": ["a", "b"], "val": ["c"], "test": ["d", "e"]})
+    assert not any("opened" in said for said in first.remarks)
+    open_test(store)
+    again = given_split(store, {"train": ["a", "b"], "val": ["c"], "test": ["d", "e"]})
+    assert not any("opened" in said for said in again.remarks)
+    (said,) = [
+        said
+        for said in given_split(store, {"train": ["a", "b", "d"], "val": ["c"], "test": ["e"]}).remarks
+        if "opened" in said
+    ]
+    assert said.startswith("a test part was opened before: 1 image of it may teach or choose now")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,12 +91,39 @@ def test_a_training_leaves_weights_that_say_what_they_are(plain: Dataset, traine
         "licence": "AGPL-3.0",
         "dataset": plain.hash,
         "ontology": "feedc0de",
+        **best_of(folder),
     }
-    assert [line.split(":")[0] for line in said] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert [line.split(":")[0] for line in said] == ["starts from random weights", "epoch 1 of 2", "epoch 2 of 2"]
+    assert re.search(r", \d+ s, about \d+ s left$", said[1])
+    assert re.search(r", \d+ s$", said[2])
     rows = (folder / "training" / "results.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
     assert {one.name for one in folder.iterdir()} == {WEIGHTS_FILE, "run.json", "training"}
     assert not (folder / "training" / "weights").exists(), "what only a continuation needs is gone"
+
+
+def best_of(folder: Path) -> dict[str, str]:
+    """Return which epoch results.csv says was the best, the last of equals, and its AP50-95."""
+    with (folder / "training" / "results.csv").open() as file:
+        rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
+    scores = [float(row["metrics/mAP50-95(B)"]) for row in rows]
+    last_of_best = max(range(len(rows)), key=lambda place: (scores[place], place))
+    return {"kept_epoch": rows[last_of_best]["epoch"].strip(), "kept_ap": f"{scores[last_of_best]:.4f}"}
+
+
+def test_no_name_is_looked_up_while_a_dataset_is_read_and_taught(
+    plain: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def blocked(*arguments: Any, **_: Any) -> Any:
+        asked.append(arguments)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", blocked)
+    monkeypatch.setattr(socket.socket, "connect", blocked)
+    _train(plain, tmp_path / "run", epochs=1)
+    assert asked == []
 
 
 def test_nothing_is_written_into_the_dataset(plain: Dataset, trained: Any) -> None:
@@ -263,11 +293,15 @@ def test_a_kill_in_mid_training_and_a_resume_end_with_the_weights_of_an_undistur
     said = _train(plain, folder)
 
     assert said[0] == "goes on after epoch 1 of 2"
-    assert said[1:] == trained[1][1:]
+    assert [_timeless(line) for line in said[1:]] == [_timeless(line) for line in trained[1][2:]]
     resumed, undisturbed = _tensors(folder), _tensors(trained[0])
     assert all(torch.equal(resumed[key], undisturbed[key]) for key in undisturbed)
     rows = (folder / "training" / "results.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+
+
+def _timeless(line: str) -> str:
+    return re.sub(r", \d+ s.*", "", line)
 
 
 @pytest.fixture
@@ -278,7 +312,8 @@ def interrupted(plain: Dataset, tmp_path: Path) -> Path:
     (folder / "run.json").write_text(json.dumps({"dataset": plain.hash}))
 
     def stop(line: str) -> None:
-        raise KeyboardInterrupt
+        if line.startswith("epoch"):
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         student("ultralytics").train(plain, folder, _settings(), stop)
@@ -345,6 +380,7 @@ def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_whole(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StateError, match="the disk is full"):
         _train(plain, interrupted)
+    assert not (interrupted / "training" / "weights.part").exists()
     monkeypatch.setattr(os, "fsync", fsync)
 
     assert _contents(weights) == before
@@ -485,9 +521,10 @@ def test_a_start_gives_its_weights_and_keeps_the_width_of_its_head(
     torch.manual_seed(0)
     write_student(tmp_path / "coco.safetensors", DetectionModel("yolov8n.yaml", verbose=False).state_dict(), {})
 
-    _train(
+    said = _train(
         plain, tmp_path / "run", epochs=1, start=tmp_path / "coco.safetensors", extra={"lr0": 1e-9, "optimizer": "SGD"}
     )
+    assert said[0].endswith("coco.safetensors: 349 of its 355 tensors fit")  # not the last layers of three class heads
 
     begun, ended = _safetensors(tmp_path / "coco.safetensors"), _tensors(tmp_path / "run")
     assert ended["model.22.cv3.0.0.conv.weight"].shape[0] == 80
@@ -512,6 +549,13 @@ def test_a_start_of_another_architecture_or_of_another_kind_is_refused(
         _train(plain, tmp_path / "a", start=tmp_path / "other.pt")
     with pytest.raises(BackendError, match="not a file"):
         _train(plain, tmp_path / "b", start=tmp_path / "none.safetensors")
+
+
+def test_a_start_that_could_run_code_is_refused_with_what_to_do(plain: Dataset, tmp_path: Path) -> None:
+    torch.save({"model": torch.nn.Conv2d(1, 1, 1)}, tmp_path / "best.pt")
+
+    with pytest.raises(InputError, match=r"--start .*best\.pt: holds a pickled Python module.*save_file"):
+        _train(plain, tmp_path / "run", start=tmp_path / "best.pt")
 
 
 def test_several_gpus_find_the_trainer_and_its_dataset_by_name(plain: Dataset, tmp_path: Path) -> None:
@@ -565,6 +609,26 @@ def test_what_the_user_sets_stands_over_our_defaults() -> None:
 
     assert (ours["warmup_epochs"], ours["close_mosaic"], ours["patience"], ours["nbs"]) == (2.0, 5, 0, 4)
     assert (theirs["mosaic"], theirs["warmup_epochs"], theirs["patience"]) == (0.3, 5.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warm"),
+    [(1, 1 / 3), (3, 1.0), (5, 1.0), (20, 2.0), (100, 3.0)],  # max(min(3, epochs / 10), min(1, epochs / 3))
+)
+def test_from_given_weights_the_rate_is_small_unless_the_user_sets_one(epochs: int, warm: float) -> None:
+    def asked(**extra: Any) -> dict[str, Any]:
+        settings = _settings(epochs=epochs, batch=16, start=Path("w.safetensors"), extra=extra)
+        return arguments(settings, _DATASET, {**_KNOWN, "optimizer": "auto", "lr0": 0.01}, cuda=False)
+
+    gently = asked()
+    assert (gently["optimizer"], gently["momentum"], gently["warmup_bias_lr"]) == ("AdamW", 0.9, 0.0)
+    steps = epochs * -(-_DATASET.images["train"] // 16)
+    assert gently["lr0"] == pytest.approx(0.002 * 5 / 6 * min(1, steps / 100))  # two classes
+    assert gently["warmup_epochs"] == pytest.approx(warm)
+    assert asked(warmup_epochs=0)["warmup_epochs"] == 0
+    for given in ({"lr0": 0.01}, {"optimizer": "SGD"}):
+        assert "warmup_bias_lr" not in asked(**given)
+    assert "optimizer" not in arguments(_settings(epochs=epochs), _DATASET, _KNOWN, cuda=False)
 
 
 def test_images_are_decoded_once_where_memory_allows() -> None:
@@ -633,5 +697,5 @@ def test_a_logger_that_is_not_installed_is_named(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(InputError, match="the package wandb is not installed"):
+    with pytest.raises(InputError, match="--log wandb: the package wandb is not installed"):
         logger_environment(("wandb",), tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -118,7 +119,7 @@ def test_a_student_that_has_learned_from_test_images_is_not_measured_on_them(
             "UPDATE split_images SET part = 'test' WHERE sha256 IN (SELECT sha256 FROM split_images JOIN images "
             "USING (sha256) WHERE part = 'train' AND state = 'reviewed' LIMIT 1)"
         )
-    assert re.search("has learned from 1 images of the test part", typed(1, "evaluate", root, "first")["error"])
+    assert re.search("has learned from 1 image of the test part", typed(1, "evaluate", root, "first")["error"])
     assert openings(root) == openings(distilled), "the test part stays closed for a student that cannot be measured"
 
 
@@ -170,7 +171,7 @@ def test_a_class_without_a_single_image_is_trained_and_reported_as_not_measured(
     [
         ("split", ("--parts", "70/30"), "70/15/15"),
         ("split", ("--parts", "0/50/50"), "train above 0"),
-        ("train", ("--model", "yolov8q-x", "--imgsz", "100"), "multiple of 32"),
+        ("train", ("--model", "yolov8n", "--imgsz", "100"), "multiple of 32"),
         (
             "train",
             (
@@ -208,6 +209,79 @@ def test_a_run_that_was_cut_off_is_told_apart_and_goes_on(distilled: Path, tmp_p
     assert json.loads((run.path / RUN_FILE).read_text())["finished_at"]
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("mosiac=1",), "did you mean 'mosaic'"),
+        (("mosaic=7.0",), "ultralytics refuses"),
+        (("--device", "cuda:9"), "--device"),
+        (("--start", "nothing.safetensors"), "--start"),
+        (("--model", "yolov8n-cls"), "finds boxes"),
+    ],
+)
+def test_a_training_that_is_refused_leaves_its_name_free(
+    distilled: Path, typed: Typed, more: tuple[str, ...], says: str
+) -> None:
+    assert says in typed(1, "train", distilled, "--name", "refused", *SMALL, *more)["error"]
+    assert not (distilled / "runs/train/refused").exists()
+
+
+def test_a_training_says_which_epoch_it_kept_what_it_left_out_and_what_its_weights_are(distilled: Path) -> None:
+    run = RunFolder.open(distilled / "runs/train/first")
+    assert run.facts["kept_epoch"] == 1
+    assert 0 <= run.facts["kept_ap"] <= 1
+    assert run.facts["weights"] == hashlib.sha256(run.weights.read_bytes()).hexdigest()
+    assert any("few images to learn from" in remark for remark in run.facts["remarks"])
+    assert {"left_out", "left_out_objects", "altered"} <= run.facts.keys()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_training_that_is_stopped_names_its_run_and_goes_on_by_that_name(
+    distilled: Path,
+    tmp_path: Path,
+    typed: Typed,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stop: type[BaseException],
+) -> None:
+    from distill import student
+
+    root = tmp_path / "stopped"
+    shutil.copytree(distilled, root)
+
+    def cut_off(*_: Any) -> None:
+        raise stop(143)
+
+    asked = ("--name", "second", *SMALL)
+    with monkeypatch.context() as patched:
+        patched.setattr(student, "_train", cut_off)
+        said = typed(130 if stop is KeyboardInterrupt else 143, "train", root, *asked)["error"]
+    assert "labelstill train --resume second --project " in said
+    assert "the same command" not in said
+    assert "exists: continue it with --resume" in typed(1, "train", root, *asked, "--seed", "5")["error"]
+    done = typed(0, "train", root, *asked)
+    assert (done["run"], done["kept_epoch"]) == ("second", 1)
+    assert Path(done["weights"]).name == WEIGHTS_FILE
+    assert done["sha256"] == hashlib.sha256(Path(done["weights"]).read_bytes()).hexdigest()
+
+
 def test_status_names_the_verb_that_comes_next(distilled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--project", str(distilled)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("next: labelstill distill ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: labelstill next ")
+
+
+def test_a_student_goes_back_into_plain_ultralytics_and_sees_the_same(distilled: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from distill.students import student
+    from labeling.teachers.detectors.ultralytics import as_yolo
+
+    weights = distilled / "runs/train/first" / WEIGHTS_FILE
+    photo = next((distilled.parent / "photos").glob("*.png"))
+    pixels = np.asarray(Image.open(photo).convert("RGB"))
+    (ours,) = student("ultralytics").load(weights, "cpu").predict([pixels], floor=1e-4)
+    (theirs,) = as_yolo(weights).predict(pixels[..., ::-1], imgsz=64, conf=1e-4, iou=0.7, device="cpu", verbose=False)
+    assert dict(theirs.names) == dict(enumerate(CLASSES))
+    assert len(ours) > 0
+    assert theirs.boxes.xyxy.numpy() == pytest.approx(ours.boxes_xyxy, abs=0.1)

@@ -24,18 +24,22 @@ from labeling.core.store_studio import StudioLedger, Task, content_hash
 from labeling.project import Project
 from labeling.queue import doubt
 from labeling.studio.selection import conditions, labels_to_push, select
-from labeling.teachers.student_weights import find_student, input_size, read_student, untaught
+from labeling.teachers.student_choice import choose_student
+from labeling.teachers.student_runs import find_student, finished_runs
+from labeling.teachers.student_weights import input_size, read_student, taught
 from tests import fakes
 from tests.fakes import draw_photos
 from tests.outcomes import digest, human, machine, outcome, refused
 
 # Which student
 
+FIRST = "2026-11-20T10:00:00+00:00"
 
-def training(root: Path, name: str, finished: str | None, *, weights: bool = True) -> Path:
+
+def training(root: Path, name: str, finished: str | None, *, weights: bool = True, **facts: Any) -> Path:
     folder = root / "runs" / "train" / name
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"dataset": "d", "finished_at": finished}))
+    (folder / "run.json").write_text(json.dumps({"dataset": "d", "finished_at": finished, **facts}))
     if weights:
         (folder / "student.safetensors").write_bytes(b"weights")
     return folder / "student.safetensors"
@@ -48,17 +52,61 @@ def test_the_newest_training_that_has_ended_is_taken(tmp_path: Path) -> None:
     training(tmp_path, "lost", "2026-11-22T10:00:00+00:00", weights=False)
     damaged = training(tmp_path, "damaged", "2026-11-23T10:00:00+00:00")
     damaged.with_name("run.json").write_text('{"finished_at": "2026-11-2')
+    training(tmp_path, "9-50", "2026-11-24T10:00:00+00:00", curve_of="9")  # a share of the images, for a curve
     assert find_student(tmp_path, None) == newest
+    assert [run.name for run in finished_runs(tmp_path)] == ["10", "9"]
 
 
-def test_a_student_is_named_by_its_folder_or_file_from_here_or_from_the_project(tmp_path: Path) -> None:
-    named = training(tmp_path, "first-try", None)
-    for name in (str(named), str(named.parent), "runs/train/first-try", "runs/train/first-try/student.safetensors"):
+def test_a_student_is_named_by_its_run_folder_or_file_from_here_or_from_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = training(tmp_path, "first-try", FIRST)
+    for name in (
+        "first-try", str(named), str(named.parent), "runs/train/first-try", "runs/train/first-try/student.safetensors",
+    ):  # fmt: skip
         assert find_student(tmp_path, name) == named
-    with pytest.raises(BackendError, match=r"runs/train/2 are no student: expected a run folder"):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("first-try").write_text("a file of the same name")
+    assert find_student(tmp_path, "first-try") == named
+    with pytest.raises(BackendError, match=r"runs/train/2 are no student: expected a run folder.*\(first-try\)"):
         find_student(tmp_path, "runs/train/2")
     with pytest.raises(StateError, match="no training has ended here: labelstill train makes a student"):
         find_student(tmp_path / "runs", None)
+
+
+def test_a_training_that_has_not_ended_is_told_apart(tmp_path: Path) -> None:
+    cut = training(tmp_path, "cut", None, weights=False)
+    for name in ("cut", "runs/train/cut", str(cut.parent)):
+        with pytest.raises(BackendError, match=r"has not ended: go on with labelstill train --resume cut$"):
+            find_student(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("facts", "score", "of_project", "expected"),
+    [
+        ({"evaluation": {"threshold": 0.9351}}, None, None, (0.9351, "evaluate")),
+        ({"evaluation_val": {"threshold": 0.9351}}, None, None, (0.9351, "evaluate")),
+        ({"evaluation": {"threshold": 0.4}, "evaluation_val": {"threshold": 0.5}}, None, None, (0.4, "evaluate")),
+        ({"evaluation": {"threshold": 1.0}}, None, None, (1.0, "evaluate")),
+        ({"evaluation": {"threshold": 1.0000001}}, None, None, (0.99, "nothing pays")),
+        ({"evaluation": {"threshold": None}}, None, None, (0.25, "not evaluated")),
+        ({"evaluation": {"threshold": "0.9"}}, None, None, (0.25, "not evaluated")),
+        ({"evaluation": 3}, None, None, (0.25, "not evaluated")),
+        ({}, None, None, (0.25, "not evaluated")),
+        ({"evaluation": {"threshold": 0.9}}, None, 0.6, (0.6, "project.yaml")),
+        ({"evaluation": {"threshold": 0.9}}, 0.3, 0.6, (0.3, "--score")),
+    ],
+)
+def test_the_threshold_of_a_student_is_the_one_that_was_chosen_unless_somebody_says_otherwise(
+    tmp_path: Path, facts: dict[str, Any], score: float | None, of_project: float | None, expected: tuple[float, str]
+) -> None:
+    header(training(tmp_path, "e15", FIRST, **facts), {"kind": "ultralytics", "names": '["box"]'})
+    found = choose_student(tmp_path, None, score, of_project)
+    assert (found.threshold, found.origin) == expected
+    assert (found.name, found.classes) == ("e15", ("box",))
+    assert found.in_words().startswith("e15, ")
+    assert f"threshold {expected[0]:.2f}" in found.in_words()
 
 
 def header(path: Path, metadata: dict[str, str] | None) -> Path:
@@ -78,7 +126,9 @@ def test_what_cannot_label_is_refused_by_its_header(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="no readable safetensors file"):
         read_student(path)
     told = read_student(header(path, {"kind": "ultralytics", "names": '["box", "cone"]', "imgsz": "320"}))
-    assert untaught(told, ("box", "pallet", "cone"), path) == ("pallet",)
+    assert taught(told, path) == ("box", "cone")
+    with pytest.raises(BackendError, match="'names' in the metadata is no JSON list"):
+        taught({"names": "box"}, path)
     assert (input_size(told, path), input_size({}, path)) == (320, 640)
     for wrong in ("0", "wide", "-1", ""):
         with pytest.raises(BackendError, match="'imgsz' in the metadata is"):
@@ -408,6 +458,62 @@ def test_label_with_the_student_of_the_project(tmp_path: Path, capsys: pytest.Ca
         later = [image for image in store.iter_images("best") if "/later/" in image.paths[0]]
         sources = {one.provenance.source for image in later for one in store.annotations_of(image.sha256 or "")}
     assert sources == {"student"}
+
+
+@pytest.mark.torch
+def test_label_keeps_what_reaches_the_threshold_that_was_chosen_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_photos(tmp_path / "photos", 2)
+    trained, fresh = tmp_path / "trained", tmp_path / "fresh"
+    weights = save_student(training(trained, "e15", FIRST))
+
+    def label(root: Path, *flags: str) -> str:
+        command = ["label", str(tmp_path / "photos"), "--project", str(root), "--detector", "student", *flags]
+        assert main([*command, "--device", "cpu"]) == 0, capsys.readouterr()
+        return capsys.readouterr().out
+
+    def answer(root: Path, *flags: str) -> tuple[int, Any]:
+        said = json.loads(label(root, "--json", *flags))
+        return sum(said["objects"].values()), said["student"]
+
+    # Every box of this student has the score 0.5. Classes are its own where nobody names any.
+    low, said = answer(fresh, "--weights", str(weights))
+    assert said == {"run": "e15", "threshold": 0.25, "threshold_from": "not evaluated"}
+    assert low > 0
+    assert Project.open(fresh).ontology.names == tuple(NAMES)
+    run = json.loads(weights.with_name("run.json").read_text())
+    weights.with_name("run.json").write_text(json.dumps({**run, "evaluation": {"threshold": 0.94}}))
+    assert answer(trained) == (0, {"run": "e15", "threshold": 0.94, "threshold_from": "evaluate"})
+    assert "\nstudent      e15, threshold 0.94 chosen by labelstill evaluate\n" in label(trained, "--weights", "e15")
+    assert answer(trained, "--score", "0.3")[0] == low
+    settings = trained / "project.yaml"
+    settings.write_text(settings.read_text() + "\nteacher:\n  detector: student\n  score: 0.35\n")
+    assert answer(trained) == (low, {"run": "e15", "threshold": 0.35, "threshold_from": "project.yaml"})
+    settings.write_text(settings.read_text().replace("detector: student", "detector: bundled"))
+    assert answer(trained)[0] == 0  # the score of another detector says nothing about a student
+
+
+@pytest.mark.torch
+def test_a_class_keeps_its_own_threshold_before_the_chosen_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from labeling.studio.last_teacher import teacher_spec
+
+    draw_photos(tmp_path / "photos", 2)
+    save_student(training(tmp_path / "project", "1", FIRST, evaluation={"threshold": 0.94}))
+    classes = tmp_path / "classes.yaml"
+    classes.write_text("- {name: crimson, threshold: 0.4}\n- leaf\n")
+    flags = ["--project", str(tmp_path / "project"), "--detector", "student", "--device", "cpu"]
+    assert main(["label", str(tmp_path / "photos"), "--ontology", str(classes), *flags]) == 0
+    out = capsys.readouterr().out
+    assert "threshold 0.94 chosen by labelstill evaluate; 1 class keeps its own\n" in out
+    with Project.open(tmp_path / "project").open_store() as store:
+        found = store.counts()["annotations"]
+        # Whoever asks the same teacher again asks it from the same score on.
+        assert teacher_spec(store, trust_weights=False).default_score == 0.94
+    assert found["crimson"] > 0
+    assert found["leaf"] == 0
 
 
 def _has_labels(folder: Path, path: Path) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from distill.evaluate import at_threshold, evaluate
 from distill.objects import Objects
 from distill.reporting.advice import what_next
-from distill.reporting.errors import MOST_ERRORS, WorstError, worst_errors
+from distill.reporting.errors import MOST_ERRORS, WorstError, said, worst_errors
 from distill.reporting.pictures import FOUND_COLOUR, TRUTH_COLOUR, shown
 from tests.made_students import NAMES, objects, photo, scenes
 
@@ -38,6 +38,16 @@ def test_each_kind_of_error_is_told_from_the_others() -> None:
         ("confusion", 1, 1),
         ("bad box", 2, 2),
     ]
+
+
+def test_a_second_box_on_an_object_is_no_false_alarm() -> None:
+    boxes = [*zip(TRUTH.boxes_xyxy.tolist(), (0, 1, 2), (1.0, 1.0, 1.0), strict=True)]
+    (twice,) = errors_of((TRUTH, objects(1, [*boxes, ((12, 10, 62, 60), 0, 0.6)])))
+    assert (twice.kind, twice.truth_row, twice.found_row) == ("found twice", 0, 3)
+    assert said(twice, NAMES) == "crate found already, a second box on it, score 0.60"
+    # Of another class, it is a false alarm.
+    (alarm,) = errors_of((TRUTH, objects(1, [*boxes, ((12, 10, 62, 60), 2, 0.6)])))
+    assert (alarm.kind, alarm.truth_row) == ("false alarm", None)
 
 
 def test_right_answers_are_no_errors_and_each_image_is_shown_once() -> None:

@@ -13,11 +13,11 @@ import pytest
 from markupsafe import escape
 from PIL import Image
 
-from distill import measurement
 from distill.dataset import Dataset
 from distill.reporting.evidence import BASELINE, PEOPLE, TEACHER, WHO, rivals
 from distill.reporting.report import StudentReport, judge, render
 from distill.run_folder import RunFolder
+from distill.splitting.audit import Crossing
 from tests.made_students import HOSTILE, LONG, NAMES, report
 from tests.test_report import Page
 
@@ -89,7 +89,7 @@ def test_everyone_stands_in_one_table_and_one_figure(whole: StudentReport, html:
 
 
 def test_the_baseline_is_known_by_its_name(whole: StudentReport) -> None:
-    assert (measurement.TEACHER, measurement.PEOPLE, measurement.BASELINE) == (TEACHER, PEOPLE, BASELINE)
+    assert WHO.keys() == {TEACHER, PEOPLE, BASELINE}
     found = {rival.name: rival for rival in rivals(whole.comparison)}
     assert [rival.name for rival in found.values() if rival.baseline] == [WHO[BASELINE]]
     assert found[WHO[BASELINE]].outcome == "better"
@@ -186,6 +186,12 @@ def test_val_stands_in_where_the_test_part_was_not_opened(whole: StudentReport) 
     assert "Not measured. labelstill evaluate first-try --project shop" in text_of(html, "compared")
 
 
+def test_a_mirrored_pair_in_two_parts_is_told_as_one(whole: StudentReport) -> None:
+    assert whole.audit is not None
+    turned = replace(whole.audit, turned_across=(Crossing("a", "b", ("train", "test"), 0.97),))
+    assert "1 mirrored or turned pair lie in two parts" in text_of(render(replace(whole, audit=turned)))
+
+
 def test_leaks_reuse_and_licences_are_said(whole: StudentReport) -> None:
     assert whole.audit is not None
     assert whole.opening is not None
@@ -194,7 +200,9 @@ def test_leaks_reuse_and_licences_are_said(whole: StudentReport) -> None:
     html = render(replace(whole, audit=leaky, opening=again, unreviewed=5))
     text = text_of(html)
     assert "1 leak between the parts" in text
-    assert "0 pairs of copies, 1 group, 0 near pairs lie in two parts" in text_of(html, "data")
+    assert "0 pairs of copies, 1 group, 0 near pairs, 0 mirrored or turned pairs lie in two parts" in text_of(
+        html, "data"
+    )
     assert "4 images without a thumbnail could not be compared" in text_of(html, "data")
     assert "a new camera" in text
     assert "2 others were measured on the same test part" in text

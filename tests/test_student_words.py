@@ -102,6 +102,41 @@ def test_what_takes_the_worth_from_the_figures_is_the_headline(change: dict[str,
     assert (found.state, said in found.headline) == (state, True), found.headline
 
 
+FEW = replace(BASELINE, images=5, difference=(0.0, 0.0), outcome="too few images")
+
+
+def test_too_few_images_to_compare_are_no_defeat() -> None:
+    perfect = verdict(evidence(rivals=(FEW,)))
+    assert perfect.headline == "Cannot say yet: there are too few images to tell whether it beats the baseline."
+    assert perfect.state == "cannot say"
+    thin = verdict(evidence(replace(GOOD, images=5), rivals=(FEW,)))
+    assert thin.headline.startswith("Cannot say yet: only 5 test images hold crate")
+    nothing = replace(FEW, ours=None, theirs=None, difference=None)
+    assert "there is nothing to compare" in verdict(evidence(rivals=(nothing,))).headline
+
+
+def test_why_the_test_part_was_not_measured_is_the_headline() -> None:
+    assert verdict(Evidence(None, closed="the test part has no image")).headline == (
+        "Cannot say: the test part has no image."
+    )
+    assert "the test part was not opened for this student" in verdict(Evidence(None)).headline
+
+
+def test_val_is_not_called_test() -> None:
+    said = notes(Evidence(None, leaks=0, unreviewed=2, part="val"))
+    assert "of the val part are a machine's" in said
+    assert "test" not in said
+    assert "test" not in notes(Evidence(None, leaks=3, alike=1, part="val"))
+
+
+def test_what_it_learned_from_and_left_the_split_takes_the_worth_from_the_figures() -> None:
+    found = verdict(evidence(alike=2))
+    assert (found.state, found.headline) == ("cannot say", "Cannot say: training has seen 2 test images in some form.")
+    said = notes(evidence(alike=2))
+    assert "show the same as 2 test images" in said
+    assert "No copy" not in said
+
+
 def test_reuse_leaks_and_unreviewed_images_are_said_aloud() -> None:
     assert "The test part is reused." in notes(evidence(opening=("The test part is reused.",)))
     again = verdict(evidence(opening=("The test part is reused.",)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from distill.run_folder import RunFolder, runs
 from distill.split import Split, SplitSettings
-from distill.students import TrainSettings, kind_of
+from distill.students import TrainSettings, kind_of, pace
 from distill.training import _plain, _settings, named_run, thinned
 from labeling.core.errors import InputError, StateError
 from labeling.project import Project
@@ -83,8 +84,9 @@ def test_a_run_whose_file_is_damaged_is_named_and_hides_no_other(tmp_path: Path)
     good, bad = (RunFolder.create(project, name, {"dataset": "d"}) for name in ("good", "bad"))
     (bad.path / "run.json").write_text('{"dataset"')
     assert [run.name for run in runs(project)] == ["good"]
-    with pytest.raises(StateError, match="cannot be read"):
-        RunFolder.open(bad.path)
+    for open_it in (lambda: RunFolder.open(bad.path), lambda: named_run(project, "bad")):
+        with pytest.raises(StateError, match=r"run\.json: cannot be read"):
+            open_it()
     with pytest.raises(StateError, match="is no training"):
         RunFolder.open(good.path.parent)
 
@@ -94,6 +96,51 @@ def test_a_run_whose_file_is_damaged_is_named_and_hides_no_other(tmp_path: Path)
 )
 def test_a_model_says_which_kind_of_student_it_is(model: str, kind: str) -> None:
     assert kind_of(model) == kind
+
+
+@pytest.mark.parametrize("model", ["yolov8n-cls", "yolov8n-obb", "yolo11n-pose", "yolov8n.pt", "yolov8", "yolov8n-p2"])
+def test_a_model_that_is_no_detector_by_name_is_refused(model: str) -> None:
+    with pytest.raises(InputError, match="expected the name of an architecture that finds boxes"):
+        kind_of(model)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": "../../etc"},
+        {"dataset": 3},
+        {"settings": []},
+        {"names": "box"},
+        {"model": 5},
+        {"kind": None},
+    ],
+)
+def test_a_run_whose_facts_are_of_wrong_types_is_damaged(tmp_path: Path, changes: dict[str, Any]) -> None:
+    project = Project.create(tmp_path / "project", ontology(["box"]))
+    run = RunFolder.create(project, "one", {"dataset": "d", **changes})
+    with pytest.raises(StateError, match=r"run\.json: is damaged"):
+        RunFolder.open(run.path)
+
+
+@pytest.mark.parametrize(
+    "settings", [None, {}, {"model": 3}, {"model": "yolov8n-cls"}, {"model": "yolov8n", "epochs": "many"}]
+)
+def test_settings_that_no_run_can_go_on_with_are_damage(tmp_path: Path, settings: Any) -> None:
+    with pytest.raises(StateError, match="no settings to go on with"):
+        _settings(RunFolder(tmp_path, {"settings": settings}))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "words"),
+    [
+        (12.4, 0, "12 s"),
+        (12.0, 5, "12 s, about 60 s left"),
+        (12.0, 49, "12 s, about 10 min left"),
+        (300.0, 99, "300 s, about 8.2 h left"),
+    ],
+)
+def test_the_time_that_is_left_is_said_in_words(seconds: float, left: int, words: str) -> None:
+    assert pace(seconds, left) == words
 
 
 def test_a_model_that_nobody_has_is_answered_with_the_nearest() -> None:

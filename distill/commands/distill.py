@@ -43,17 +43,17 @@ def run(
     A split that is there is kept; new images are added to it. A training that was cut off goes on with
     `labelstill train --resume RUN`.
     """
-    from ..measurement import Question
+    from ..asking import Question
     from ..split import SplitSettings
     from ..training import Teaching
     from .evaluate import measured, say
     from .split import PARTS, split_project
-    from .train import settings_of, train_project
+    from .train import settings_of, stoppable, train_project
 
     opened = Project.open(project)
     tell = teller(as_json)
     settings = settings_of(model, start, epochs, imgsz, batch, seed, device, more=more or ())
-    with opened.lock():
+    with stoppable(), opened.lock():
         with opened.open_store() as store:
             found, audited = split_project(opened, store, SplitSettings(seed=seed, unreviewed=unreviewed), tell=tell)
         if audited.leaks:

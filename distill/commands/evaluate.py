@@ -12,6 +12,7 @@ import typer
 from labeling.commands.report import save_report
 from labeling.image_files import display
 from labeling.project import Project
+from labeling.report_words import counted
 from labeling.tables import printable, table
 
 from .telling import teller
@@ -19,7 +20,7 @@ from .telling import teller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..measurement import Question
+    from ..asking import Question
     from ..reporting.report import StudentReport
     from ..run_folder import RunFolder
 
@@ -42,7 +43,7 @@ def run(
 
     The threshold is chosen on val by the two costs. The test part opens once for each student.
     """
-    from ..measurement import Question
+    from ..asking import Question
     from ..training import named_run
 
     opened = Project.open(project)
@@ -55,20 +56,23 @@ def run(
 def measured(
     project: Project, run: RunFolder, question: Question, tell: Callable[[str], None]
 ) -> tuple[StudentReport, Path]:
-    """Measure a student, write its report, and note the figures in its run folder and in the ledger."""
+    """Measure a student, write its report, and note the figures in its run folder and in the ledger.
+
+    Figures of val alone have a report and a place in the run folder of their own: those of test stay.
+    """
     from ..judgement import report_of, summary_of
     from ..ledger import TestLedger
     from ..measurement import measure
     from ..reporting.report import render
 
-    target = project.reports_path / f"student-{run.name}.html"
     with project.open_store() as store:
         found = measure(project, store, run, question, tell)
         report = report_of(project, store, found, question, f"--project {shlex.quote(display(project.root))}")
         summary = summary_of(report)
         if found.opening is not None:
             TestLedger(store).close(found.opening, summary)
-        run.write(evaluation=summary)
+        run.write(**{"evaluation_val" if found.test is None else "evaluation": summary})
+    target = project.reports_path / f"student-{run.name}{'-val' if found.test is None else ''}.html"
     tell("writing the report")
     save_report(render(report), target)
     return report, target
@@ -92,7 +96,7 @@ def say(report: StudentReport, target: Path, *, as_json: bool) -> None:
         return
     judged = judge(report)
     lines: list[str] = [
-        f"{judged.state}: {judged.headline}",
+        judged.headline,
         *(note.text for note in judged.notes),
         "",
         *_lines(report),
@@ -103,10 +107,17 @@ def say(report: StudentReport, target: Path, *, as_json: bool) -> None:
 
 
 def _lines(report: StudentReport) -> list[str]:
+    from ..reporting.rows import left_out_said
+
     part, evaluation, at = report.shown
     if evaluation is None or at is None:
         return []
-    lines = [f"on {evaluation.images:,} images of {part}, threshold {report.point.score:.2f}" if report.point else part]
+    lines = (
+        [f"on {counted(evaluation.images, 'image')} of {part}, threshold {report.point.score:.2f}"]
+        if report.point
+        else [part]
+    )
+    lines += left_out_said(report.left_out)
     rows = [
         (one.name, (_share(answers.precision), _share(answers.recall), _share(one.ap50), f"{one.objects:,}"))
         for one, answers in zip(evaluation.classes, at.classes, strict=True)

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 LEAKED = 3
-"""Exit code where an image, a copy of it or a neighbour stands in two parts."""
+"""Exit code where an image, a copy of it or a neighbour was found in two parts."""
+
+_WITHOUT: dict[Part, str] = {
+    "val": "labelstill train refuses without",
+    "test": "a student can be measured on val alone, which chooses its threshold (labelstill evaluate --val)",
+}
 
 Rows = Sequence[tuple[str, int, int]]
 
@@ -64,8 +69,8 @@ def run(
 ) -> int:
     """Cut the labelled images into train, val and test so that nothing leaks from one into another.
 
-    Copies, near duplicates, frames of a video and shots of a burst stay together. What people decided in curation is
-    followed. It exits with 3 if its own audit finds a leak.
+    Copies, near duplicates, frames of a video and shots of a burst stay together, also mirrored or turned; strong crops
+    are not looked for. What people decided in curation is followed. It exits with 3 if its own audit finds a leak.
     """
     from ..split import SplitSettings
 
@@ -143,20 +148,45 @@ def _lines(found: Split, audited: LeakAudit, rows: Rows, names: dict[str, str]) 
     lines = table(("images", "labels"), [(part, (f"{images:,}", f"{labels:,}")) for part, images, labels in rows])
     lines += [f"left out: {count:,} {reason}" for reason, count in found.left_out.items()]
     lines += [f"note: {remark}" for remark in found.remarks]
+    lines += [f"EMPTY: {part} has no image: {_WITHOUT[part]}: {_remedy(found, part)}" for part in _empty(found)]
     if audited.leaks:
-        lines.append(f"LEAK: {audited.leaks:,} images, copies or neighbours stand in two parts; see --json")
+        pairs = "1 pair or group" if audited.leaks == 1 else f"{audited.leaks:,} pairs or groups"
+        lines.append(f"LEAK: {pairs} of copies or neighbours found in two parts; see --json")
     else:
-        lines.append("no image, copy, near duplicate or neighbour stands in two parts")
+        lines.append(
+            "no copy, near duplicate or neighbour was found in two parts (mirrored and turned ones were looked for, "
+            "strongly cropped ones were not)"
+        )
     if audited.closest:
         first, second = names[audited.closest.first], names[audited.closest.second]
         lines.append(f"the most alike across parts, {audited.closest.similarity:.2f}: {first} and {second}")
     return lines
 
 
+def _empty(found: Split) -> list[Part]:
+    """Return which of val and test have no image; folds take the place of val."""
+    return [part for part in _WITHOUT if not found.images(part) and (part == "test" or found.settings.folds is None)]
+
+
+def _asked(found: Split, part: Part) -> bool:
+    return found.settings.parts[PARTS.index(part)] > 0
+
+
+def _remedy(found: Split, part: Part) -> str:
+    if _asked(found, part):
+        return "have images of other scenes reviewed (labelstill push, then labelstill pull), then split with --fresh"
+    return f"draw anew with a share for {part} (--parts 70/15/15 --fresh), or name its images in the lists"
+
+
 def _next(found: Split, audited: LeakAudit, folder: str) -> str:
     if audited.leaks:
         return f"next: labelstill split --json names them; drop copies in labelstill curate --project {folder}"
-    more = "" if found.name == "default" else f" --split {shlex.quote(found.name)}"
+    name = "" if found.name == "default" else f" {shlex.quote(found.name)}"
+    if "val" in _empty(found) and _asked(found, "val"):
+        return f"next: labelstill push --project {folder}"
+    if "val" in _empty(found):
+        return f"next: labelstill split --parts 70/15/15 --fresh{name and f' --name{name}'} --project {folder}"
+    more = name and f" --split{name}"
     more += "" if found.settings.folds is None else " --fold 0"
     return f"next: labelstill train{more} --project {folder}"
 
@@ -168,5 +198,6 @@ def _as_dict(found: Split, audited: LeakAudit, rows: Rows) -> dict[str, Any]:
         "labels": {part: labels for part, _, labels in rows},
         "left_out": dict(found.left_out),
         "remarks": list(found.remarks),
+        "empty": _empty(found),
         "audit": audited.to_json(),
     }

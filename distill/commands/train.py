@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -105,7 +107,7 @@ def run(
     if resume is not None:
         from ..training import resume as go_on
 
-        with opened.lock():
+        with stoppable(), opened.lock():
             _say(go_on(opened, resume, tell), opened, as_json=as_json)
         return
     watchers = cast("tuple[Logger, ...]", tuple(watcher.value for watcher in log or ()))
@@ -113,8 +115,20 @@ def run(
         model, start, epochs, imgsz, batch, seed, device, watchers, distill_model, more=more or ()
     )  # fmt: skip
     teaching = Teaching(not only_reviewed, weighted and not plain, ring and not plain, oversample, fold)
-    with opened.lock():
+    with stoppable(), opened.lock():
         _say(train_project(opened, split, settings, teaching, name, curve=curve, tell=tell), opened, as_json=as_json)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let Ctrl-C end the process with what a training says of how to go on; Typer would lose it."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        leaving = SystemExit(128 + signal.SIGINT)
+        for note in getattr(stop, "__notes__", ()):
+            leaving.add_note(note)
+        raise leaving from stop
 
 
 def settings_of(
@@ -186,7 +200,8 @@ def passed_on(pairs: Sequence[str]) -> dict[str, Any]:
 def _say(run: RunFolder, project: Project, *, as_json: bool) -> None:
     folder = shlex.quote(display(project.root))
     if as_json:
-        print(json.dumps({"run": run.name, "folder": str(run.path), "weights": str(run.weights), **run.facts}))
+        where = {"folder": str(run.path), "weights": str(run.weights), "sha256": run.facts.get("weights")}
+        print(json.dumps({**run.facts, "run": run.name, **where}))
         return
     print(printable(f"trained {run.facts['model']}, {run.facts['licence']}: {display(run.weights)}"))
     print(f"next: labelstill evaluate {run.name} --project {folder}")

@@ -177,7 +177,7 @@ def started(start: Path, config: Any, seed: int) -> tuple[Any, tuple[str, ...]]:
     other = [key for key in unfilled if not _of_classes(key)]
     if other:
         raise InputError(
-            f"--weights {display(start)}: does not fit the model: {len(other)} tensors are missing or of another "
+            f"--start {display(start)}: does not fit the model: {len(other)} tensors are missing or of another "
             f"shape, the first is {other[0]}: give the --model that it was trained as"
         )
     network.load_state_dict(fits, strict=False)

@@ -7,6 +7,7 @@ import csv
 import io
 import math
 import pickle
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from labeling.core.config import write_atomically
 from labeling.core.errors import InputError, StateError
 from labeling.image_files import display
 
+from ..students import pace
 from ..yolo.weights import write_whole
 from .answers import scores
 from .data import Sample
@@ -81,7 +83,22 @@ class Course:
     mark: Mapping[str, str]
 
 
-def fit(network: Any, course: Course, folder: Path, device: torch.device, tell: Tell) -> Mapping[str, torch.Tensor]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """The best epoch of a training.
+
+    Attributes:
+        weights: averaged, on the CPU.
+        epoch: its number, from 1.
+        ap: AP50-95 on val; None where there is no val.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    epoch: int
+    ap: float | None
+
+
+def fit(network: Any, course: Course, folder: Path, device: torch.device, tell: Tell) -> Kept:
     """Train, going on from the folder's checkpoint where there is one, and return the best averaged weights.
 
     Every draw of an epoch depends on the seed and the epoch alone, so a run that was cut off ends as one that was not.
@@ -102,6 +119,7 @@ def fit(network: Any, course: Course, folder: Path, device: torch.device, tell: 
         tell(f"going on after epoch {state['epoch']} of {course.epochs}")
     first, history, best = state.get("epoch", 0), state.get("history", []), state.get("best", {})
     for epoch in range(first, course.epochs):
+        began = time.monotonic()
         try:
             loss = _epoch(network, averaged, optimiser, course, epoch, device)
         except torch.OutOfMemoryError as error:
@@ -127,9 +145,9 @@ def fit(network: Any, course: Course, folder: Path, device: torch.device, tell: 
         )
         _write_history(folder / HISTORY_FILE, history)
         checked = f", AP50-95 {whole:.3f} and AP50 {half:.3f} on val" if course.val else ""
-        tell(f"epoch {epoch + 1} of {course.epochs}: loss {loss:.3f}{checked}")
-    weights: Mapping[str, torch.Tensor] = best["weights"]
-    return weights
+        speed = pace(time.monotonic() - began, course.epochs - epoch - 1)
+        tell(f"epoch {epoch + 1} of {course.epochs}: loss {loss:.3f}{checked}, {speed}")
+    return Kept(best["weights"], best["epoch"], best["score"] if course.val else None)
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

@@ -96,14 +96,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def looks_whole(path: Path, files: Mapping[str, Facts]) -> bool:
-    """Say whether every file is there and as long as it was; none is read."""
-    try:
-        return all((path / name).lstat().st_size == size for name, (size, _) in files.items())
-    except OSError:
-        return False
-
-
 def check(path: Path, files: Mapping[str, Facts]) -> None:
     """Read every file of a folder.
 

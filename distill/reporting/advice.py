@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from labeling.report_words import counted
+
 from ..curation.readiness import NEXT
 from .evidence import confused, kind_of, measured
 from .words import TARGET, Bounds, Measured, Target, figure, named, short
@@ -141,8 +143,8 @@ def _by_class(classes: Sequence[Measured], balance: Balance | None, target: Targ
         said = f"recall is {figure(one.recall or 0.0, one.recall_bounds)}"
         if there is not None and there.wanted_images:
             yield (
-                f"Label {there.wanted_images:,} more images of {short(one.name)}: {said}, and {there.images:,} images "
-                "are few to learn from."
+                f"Label {counted(there.wanted_images, 'more image')} of {short(one.name)}: {said}, and "
+                f"{counted(there.images, 'reviewed image')} {'is' if there.images == 1 else 'are'} few to learn from."
             )
         else:
             yield f"Look at what is missed of {short(one.name)}, then label more images like it: {said}."

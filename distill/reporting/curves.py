@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labeling.pictures import class_colour
+from labeling.report_words import counted
 
 from . import plots as plots
 from .advice import CurvePoint, trend
@@ -32,7 +33,8 @@ def curves(evaluation: Evaluation | None, point: OperatingPoint | None) -> Itera
     if point is not None:
         said = (
             f"On val: a miss costs {point.cost_miss:g}, a false alarm {point.cost_false:g}. At the threshold it misses "
-            f"{point.misses:,} of {point.objects:,} objects and gives {point.false_alarms:,} false alarms."
+            f"{point.misses:,} of {counted(point.objects, 'object')} and gives "
+            f"{counted(point.false_alarms, 'false alarm')}."
         )
         drawn = plots.costs(point.scores, point.costs, point.score)
         yield {"title": "What a threshold costs", "plot": drawn, "legend": [], "said": said}

@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from labeling.core.geometry import area
+from labeling.core.geometry import area, iou
 from labeling.core.matching import match
 from labeling.images import LoadedImage
 from labeling.teachers.interfaces import RgbImage
 
 from ..objects import Objects
 
-ErrorKind = Literal["miss", "false alarm", "confusion", "bad box"]
+ErrorKind = Literal["miss", "false alarm", "confusion", "bad box", "found twice"]
 KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
 
 MOST_ERRORS = 12
@@ -34,7 +34,7 @@ class WorstError:
         name: of the image, for people.
         truth: all that is there.
         found: all that the student shows at its threshold.
-        truth_row: the object that is missed, confused or badly boxed; None for a false alarm.
+        truth_row: the object that is missed, confused, badly boxed or found twice; None for a false alarm.
         found_row: the box that is wrong; None for a miss.
     """
 
@@ -56,6 +56,8 @@ def said(one: WorstError, names: Sequence[str]) -> str:
     score = one.found.scores[one.found_row]
     if there is None:
         return f"{seen} where none is, score {score:.2f}"
+    if one.kind == "found twice":
+        return f"{there} found already, a second box on it, score {score:.2f}"
     if there == seen:
         return f"{there} found, its box is off, score {score:.2f}"
     return f"{there} taken for {seen}, score {score:.2f}"
@@ -82,6 +84,7 @@ def worst_errors(
 
     Of what is wrong the surest comes first, of what is missed the largest. A box that overlaps an object of its class
     by an IoU of 0.1 to 0.5 is a bad box; one that overlaps an object of another class by at least 0.5 is a confusion.
+    An object is found twice where one more box of its class overlaps it by at least 0.5.
 
     Args:
         truth: what is there; one per image.
@@ -133,8 +136,13 @@ def _of_image(place: int, truth: Objects, found: Objects) -> Iterator[_Error]:
             yield _Error(float(found.scores[row]), "bad box", place, column, row)
         elif not same[row, column]:
             yield _Error(float(found.scores[row]), "confusion", place, column, row)
+    shared = np.where(same, iou(found.boxes_xyxy, truth.boxes_xyxy), 0.0)
     for row in set(range(len(found))) - paired_found:
-        yield _Error(float(found.scores[row]), "false alarm", place, None, row)
+        column = int(shared[row].argmax()) if len(truth) else -1
+        if column in paired_truth and shared[row, column] >= _FOUND:
+            yield _Error(float(found.scores[row]), "found twice", place, column, row)
+        else:
+            yield _Error(float(found.scores[row]), "false alarm", place, None, row)
     shares = np.sqrt(area(truth.boxes_xyxy) / (truth.size_wh[0] * truth.size_wh[1]))
     for column in set(range(len(truth))) - paired_truth:
         yield _Error(float(shares[column]), "miss", place, column, None)

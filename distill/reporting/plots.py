@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from labeling.core.errors import MissingExtraError
+from labeling.report_words import counted
 
 from ..curation.plots import Ink, Plot
 
@@ -155,7 +156,7 @@ def learning(
         axes.set_ylim(max(0.0, floor - 0.05), 1.0 if floor > 0.2 else None)
         _words(axes, ink, "training images", "AP50", ticks=False)
 
-    said = ", ".join(f"{int(number):,} images: {value:.2f}" for number, value in zip(x, y, strict=True))
+    said = ", ".join(f"{counted(int(number), 'image')}: {value:.2f}" for number, value in zip(x, y, strict=True))
     return _drawn(paint, f"AP50 by number of training images. {said}.")
 
 

@@ -25,7 +25,7 @@ from .curves import curves, learning
 from .errors import MOST_ERRORS, WorstError, said
 from .evidence import measured, overall, rivals
 from .pictures import plain, shown
-from .words import TARGET, Evidence, Target, Verdict, percent, verdict
+from .words import NOT_OPENED, TARGET, Evidence, Target, Verdict, percent, verdict
 
 STUDENT = "student"
 """The name under which the student speaks in a comparison."""
@@ -83,6 +83,9 @@ class StudentReport:
         remarks: what else a reader has to know about split and dataset, one sentence each.
         target: what the student has to reach.
         command: that was typed, without the verb, such as "--project shop"; stands behind commands.
+        closed: why the test part was not measured, as a clause; empty where it was, or where nobody knows.
+        alike: measured images that show the same as one that it learned from and that has left the split.
+        left_out: images of a part that could not be measured, by part and reason.
     """
 
     project: str
@@ -109,6 +112,9 @@ class StudentReport:
     remarks: Sequence[str] = ()
     target: Target = TARGET
     command: str = ""
+    closed: str = ""
+    alike: int = 0
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def shown(self) -> tuple[str, Evaluation | None, AtThreshold | None]:
@@ -132,6 +138,9 @@ def judge(facts: StudentReport) -> Verdict:
         facts.audit.leaks if facts.audit is not None else None,
         facts.unreviewed,
         facts.opening.remarks if facts.opening is not None else None,
+        facts.shown[0],
+        facts.closed or NOT_OPENED,
+        facts.alike,
     )
     return verdict(on, facts.target)
 
@@ -154,7 +163,7 @@ def render(facts: StudentReport) -> str:
         frame=FRAME_WH,
         verdict={"word": judged.state.capitalize(), "look": _LOOKS[judged.state], "headline": judged.headline,
                  "notes": judged.notes},
-        standing=_standing(part, evaluation),
+        standing=" ".join([rows.standing(part, evaluation), *rows.left_out_said(facts.left_out)]),
         tiles=list(_tiles(facts)),
         comparison=_compared(facts.comparison),
         not_compared={"said": "Not measured.", "command": _typed("evaluate", facts.run.name, facts.command)},
@@ -192,14 +201,6 @@ def _typed(*words: str) -> str:
     return " ".join(["labelstill", *(word for word in words if word)])
 
 
-def _standing(part: str, evaluation: Evaluation | None) -> str:
-    if evaluation is None:
-        return "Nothing was measured yet."
-    seen = "that it has never learned from" if part == "test" else "on which its threshold was chosen"
-    kind = "masks" if evaluation.masks else "boxes"
-    return f"Measured on the {evaluation.images:,} images of the {part} part, {seen}, by {kind}; intervals are of 95 %."
-
-
 def _tiles(facts: StudentReport) -> Iterator[dict[str, str]]:
     part, evaluation, at = facts.shown
     if evaluation is not None and evaluation.ap50 is not None:
@@ -218,13 +219,14 @@ def _tiles(facts: StudentReport) -> Iterator[dict[str, str]]:
                 around = "" if bounds is None else f"{percent(bounds[0])} to {percent(bounds[1])}"
                 yield {"value": percent(number), "label": label, "range": around}
         if at.backgrounds.per_image is not None:
-            images = f"{at.backgrounds.images:,} such images"
+            images = counted(at.backgrounds.images, "such image")
             yield {"value": f"{at.backgrounds.per_image:.2f}", "label": "false alarms per empty image", "range": images}
     if facts.point is not None:
         score = f"{facts.point.score:.2f}" if facts.point.score <= 1 else "none"
         yield {"value": score, "label": "threshold, chosen on val", "range": rows.span(facts.point.score_interval)}
     if evaluation is not None:
-        yield {"value": f"{evaluation.images:,}", "label": f"{part} images", "range": f"{evaluation.objects:,} objects"}
+        label = f"{part} image" if evaluation.images == 1 else f"{part} images"
+        yield {"value": f"{evaluation.images:,}", "label": label, "range": counted(evaluation.objects, "object")}
     if facts.latency is not None:
         where = facts.latency.device.gpu or facts.latency.device.cpu
         yield {"value": f"{facts.latency.p50_ms:.0f} ms", "label": "per photo", "range": where}
@@ -236,9 +238,10 @@ def _compared(found: Comparison | None) -> dict[str, Any] | None:
     strips = rows.strips(found, STUDENT)
     unheard = [f"{rows.named(name)}: not measured, says nothing about these images." for name in found.not_measured]
     notes = [f"{rows.named(row.speaker)}: {note}" for row in found.rows for note in row.notes]
+    machines = "" if found.reference == "people" else ": figures say how far a machine agrees with them"
     return {
-        "hint": f"What {found.reference} say is the truth. A bar is the interval of 95 %: all are measured on the same "
-        "images, so bars that overlap may still hide a real difference; the pairs below tell.",
+        "hint": f"What {found.reference} say is the truth{machines}. A bar is the interval of 95 %: all are measured "
+        "on the same images, so bars that overlap may still hide a real difference; the pairs below tell.",
         "alt": "AP50 with intervals. " + "; ".join(f"{one['name']}: {one['said']}" for one in strips),
         "strips": strips,
         "table": rows.compared(found),
@@ -259,7 +262,7 @@ def _classes(facts: StudentReport, part: str) -> dict[str, Any] | None:
         "leaves that precision, at a threshold of its own. A dash: nothing there to measure."
     ]
     if evaluation.without_mask:
-        rules.append(f"The boxes of {evaluation.without_mask:,} objects stood for their masks.")
+        rules.append(f"The boxes of {counted(evaluation.without_mask, 'object')} stood in for masks.")
     return {"hint": f"On the {part} part.", "table": rows.classes(evaluation, at), "rules": rules}
 
 
@@ -271,8 +274,9 @@ def _data(facts: StudentReport) -> Iterator[str]:
     dataset = facts.dataset
     if dataset.repeats:
         extra = sum(times - 1 for times in dataset.repeats.values())
-        images = f"{len(dataset.repeats):,} images of thin classes"
-        yield f"{images} are shown more than once per epoch, {extra:,} times more in all."
+        some = counted(len(dataset.repeats), "image")
+        shown_again = "is" if len(dataset.repeats) == 1 else "are"
+        yield f"{some} of thin classes {shown_again} shown more than once per epoch, {extra:,} times more in all."
     if dataset.soft:
         yield "Labels of the teacher weigh what their score says, and what it half saw is not taught as background."
     yield from facts.remarks
@@ -298,6 +302,7 @@ def _leaks(audit: LeakAudit | None) -> str:
             counted(len(audit.copies_across), "pair") + " of copies",
             counted(len(audit.groups_across), "group"),
             counted(len(audit.pairs_across), "near pair"),
+            counted(len(audit.turned_across), "mirrored or turned pair"),
         )
         text = f"Yes: {', '.join(counts)} lie in two parts. The figures above are too good; make a new split."
     else:

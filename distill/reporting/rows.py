@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labeling.pictures import class_colour
+from labeling.report_words import counted
 
 from .words import Bounds, figure, percent
 
@@ -140,11 +141,11 @@ def latency(found: Latency | None) -> dict[str, Any] | None:
     if found is None:
         return None
     on = found.device
-    what = on.gpu or f"{on.cpu}, {on.cores} cores"
+    what = on.gpu or f"{on.cpu}, {counted(on.cores, 'core')}"
+    times, photos = counted(found.n, "call"), counted(found.images, "photo")
     said = (
-        f"One photo at a time on {what}: half of {found.n:,} calls on {found.images:,} photos took at most "
-        f"{found.p50_ms:.1f} ms. The weights are those that were measured above, at an input of {found.imgsz} pixels; "
-        "decoding the file is not part of it."
+        f"One photo at a time on {what}: half of {times} on {photos} took at most {found.p50_ms:.1f} ms. The weights "
+        f"are those that were measured above, at an input of {found.imgsz} pixels; decoding the file is not part of it."
     )
     cells = [f"{ms:.1f} ms" for ms in (found.p50_ms, found.p90_ms, found.p99_ms, found.mean_ms, found.max_ms)]
     columns = ("Device", "Half within", "9 of 10 within", "99 of 100 within", "Mean", "Longest")
@@ -170,6 +171,25 @@ def left_out(*counted: Mapping[str, int]) -> Table:
     """Return how many images are in no part, by reason, the most frequent first."""
     rows = sorted(((reason, n) for one in counted for reason, n in one.items() if n), key=lambda row: (-row[1], row[0]))
     return table(("Reason", "Images"), [{"name": reason, "cells": [f"{n:,}"]} for reason, n in rows])
+
+
+def standing(part: str, evaluation: Evaluation | None) -> str:
+    """Return on what was measured, as one sentence."""
+    if evaluation is None:
+        return "Nothing was measured yet."
+    seen = "that it has never learned from" if part == "test" else "on which its threshold was chosen"
+    kind, images = "masks" if evaluation.masks else "boxes", counted(evaluation.images, "image")
+    return f"Measured on {images} of the {part} part, {seen}, by {kind}; intervals are of 95 %."
+
+
+def left_out_said(parts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return what could not be measured, one sentence for each part that lacks something."""
+    found = []
+    for part, reasons in parts.items():
+        some = "; ".join(f"{counted(n, 'image')}: {reason}" for reason, n in sorted(reasons.items()) if n)
+        if some:
+            found.append(f"Left out of the measurement on {part}: {some}.")
+    return found
 
 
 def matrix(names: Sequence[str], confusion: Any) -> dict[str, Any] | None:

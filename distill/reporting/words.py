@@ -21,6 +21,9 @@ the interval of a recall of 0.9 is about 0.17 wide (Wilson, 1927)."""
 ALIKE = 0.03
 """AP50 within which two are called as good as each other: about what another seed moves."""
 
+NOT_OPENED = "the test part was not opened for this student"
+
+_BEATEN: tuple[Outcome, ...] = ("worse", "no difference shown")
 _MOST_CLASSES = 4
 _LETTERS = 40
 
@@ -114,6 +117,9 @@ class Evidence:
         leaks: images of the test part that training has seen in some form; None where nobody looked.
         unreviewed: test images whose labels no person has checked; None where nobody looked.
         opening: what the ledger says about this look at the test part, one sentence each; None where it has no entry.
+        part: that was measured, for sentences about leaks and unreviewed images.
+        closed: why the test part was not measured, as a clause.
+        alike: measured images that show the same as one that it learned from and that the split holds no more.
     """
 
     classes: Sequence[Measured] | None
@@ -122,13 +128,16 @@ class Evidence:
     leaks: int | None = None
     unreviewed: int | None = None
     opening: Sequence[str] | None = None
+    part: str = "test"
+    closed: str = NOT_OPENED
+    alike: int = 0
 
 
 def verdict(on: Evidence, target: Target = TARGET) -> Verdict:
     """Judge a student. What makes its figures worthless comes first, then what it misses, then what is not known."""
     notes = tuple(_notes(on, target))
     if on.classes is None:
-        return Verdict("cannot say", "Cannot say: the test part was not opened for this student.", notes)
+        return Verdict("cannot say", f"Cannot say: {on.closed}.", notes)
     if on.unreviewed:
         images = counted(on.unreviewed, "test image")
         return Verdict("cannot say", f"Cannot say: nobody has reviewed the labels of {images}.", notes)
@@ -136,12 +145,13 @@ def verdict(on: Evidence, target: Target = TARGET) -> Verdict:
     if missed:
         _, why = min(missed, key=lambda pair: _reach(pair[0], target))
         return Verdict("not ready", f"Not ready: {why}{_more(missed, 'short of it')}.", notes)
-    beaten_by = next((one for one in on.rivals if one.baseline and one.outcome != "better"), None)
+    beaten_by = next((one for one in on.rivals if one.baseline and one.outcome in _BEATEN), None)
     if beaten_by is not None:
         return Verdict("not ready", f"Not ready: it is not shown to beat {beaten_by.name}.", notes)
-    if on.leaks is None or on.unreviewed is None or on.leaks:
+    if on.leaks is None or on.unreviewed is None or on.leaks or on.alike:
         doubt = (
-            f"training has seen {counted(on.leaks, 'test image')} in some form" if on.leaks
+            f"training has seen {counted((on.leaks or 0) + on.alike, 'test image')} in some form"
+            if on.leaks or on.alike
             else "nobody has checked that training has not seen the test part" if on.leaks is None
             else "nobody has checked whether people reviewed the test part"
         )  # fmt: skip
@@ -150,6 +160,10 @@ def verdict(on: Evidence, target: Target = TARGET) -> Verdict:
     if unsure or not on.classes:
         first = unsure[0][1] if unsure else "the project names no class"
         return Verdict("cannot say", f"Cannot say yet: {first}{_more(unsure, 'uncertain')}.", notes)
+    unknown = next((one for one in on.rivals if one.baseline and one.outcome not in ("better", *_BEATEN)), None)
+    if unknown is not None:
+        why = "there are too few images to tell" if unknown.theirs is not None else "there is nothing to compare"
+        return Verdict("cannot say", f"Cannot say yet: {why} whether it beats {unknown.name}.", notes)
     found, right = percent(target.recall), percent(target.precision)
     whom = "each class" if len(on.classes) > 1 else short(on.classes[0].name)
     again = " The test part was not new to it: read on." if on.opening is None or on.opening else ""
@@ -202,16 +216,21 @@ def _notes(on: Evidence, target: Target) -> Iterator[Note]:
     if on.unreviewed:
         images = counted(on.unreviewed, "image")
         yield Note(
-            f"The labels of {images} of the test part are a machine's that nobody has reviewed: figures on them say "
-            "how far two machines agree, not how right the student is."
+            f"The labels of {images} of the {on.part} part are a machine's that nobody has reviewed: figures on them "
+            "say how far two machines agree, not how right the student is."
         )
     if on.leaks:
         yield Note(
-            f"{counted(on.leaks, 'leak')} between the parts of the split: training has seen test images in some form, "
-            "and the figures are too good."
+            f"{counted(on.leaks, 'leak')} between the parts of the split: training has seen {on.part} images in some "
+            "form, and the figures are too good."
+        )
+    if on.alike:
+        yield Note(
+            "It has learned from images that the split holds no more and that show the same as "
+            f"{counted(on.alike, f'{on.part} image')}: the figures are too good."
         )
     elif on.leaks == 0:
-        yield Note("No copy, near copy or neighbour of a test image was found among those it learned from.", True)
+        yield Note(f"No copy, near copy or neighbour of a {on.part} image was found among those it learned from.", True)
     if on.classes is not None and on.opening is not None:
         yield from map(Note, on.opening)
         if not on.opening:

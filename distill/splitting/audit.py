@@ -1,22 +1,30 @@
-"""The proof that a split does not leak: everything is compared anew, whatever the split was made from."""
+"""The search for leaks of a split: everything is compared anew, whatever the split was made from.
+
+Copies, near duplicates and neighbours are looked for, also mirrored or turned by quarter turns; strong crops are not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from labeling.core.store import Store
 from labeling.core.store_decisions import DecisionLedger
 
+from ..curation.alignment import Thumbnails
 from ..curation.duplicates import Duplicates
+from ..curation.near_pairs import Pairs
 from ..curation.photo_facts import PhotoFacts, photo_facts
 from ..split import Split
-from .nearest import nearest_across
+from .nearest import nearest_across, turned_across
 from .timeline import timeline
+
+_Search = Callable[[Thumbnails, npt.NDArray[np.int64]], tuple[Pairs, npt.NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class LeakAudit:
         newer: with a cut by time, images taken after the first one of a later part, because their group or a decision
             holds them; None without such a cut.
         not_compared: images without a thumbnail.
+        turned_across: pairs at least as alike as the threshold once one is mirrored or turned by quarter turns.
     """
 
     images: int
@@ -60,11 +69,12 @@ class LeakAudit:
     closest: Crossing | None
     newer: int | None
     not_compared: int
+    turned_across: tuple[Crossing, ...] = ()
 
     @property
     def leaks(self) -> int:
-        """How many copies, groups and pairs cross; 0 is the proof."""
-        return len(self.copies_across) + len(self.groups_across) + len(self.pairs_across)
+        """How many copies, groups and pairs cross; 0: none of what is looked for was found."""
+        return len(self.copies_across) + len(self.groups_across) + len(self.pairs_across) + len(self.turned_across)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -82,7 +92,8 @@ def audit(store: Store, split: Split, duplicates: Duplicates) -> LeakAudit:
     homes = _homes(split)
     facts = {one.sha256: one for one in photo_facts(store, sorted(homes))}
     near = {(pair.first, pair.second): pair.similarity for pair in duplicates.pairs}
-    found = _compared(facts, homes)
+    found = _compared(facts, homes, nearest_across)
+    turned = [one for one in _compared(facts, homes, turned_across) if _reaches(one, duplicates.threshold)]
     closest = found[0] if found else None
     near |= {(one.first, one.second): one.similarity or 0.0 for one in found if _reaches(one, duplicates.threshold)}
     said = [(one.note, one.sha256) for one in DecisionLedger(store).all() if one.decision == "duplicate-of"]
@@ -100,6 +111,9 @@ def audit(store: Store, split: Split, duplicates: Duplicates) -> LeakAudit:
         closest=closest,
         newer=_newer(store, split, facts, duplicates) if split.settings.by_time == "always" else None,
         not_compared=len(homes) - len(facts),
+        turned_across=tuple(
+            one for one in turned if not near.keys() & {(one.first, one.second), (one.second, one.first)}
+        ),
     )
 
 
@@ -116,14 +130,14 @@ def _reaches(one: Crossing, threshold: float) -> bool:
     return one.similarity is not None and one.similarity >= threshold
 
 
-def _compared(facts: Mapping[str, PhotoFacts], homes: Mapping[str, str]) -> list[Crossing]:
+def _compared(facts: Mapping[str, PhotoFacts], homes: Mapping[str, str], search: _Search) -> list[Crossing]:
     """Return the most alike pairs across parts, the most alike first."""
     if not facts:
         return []
     images, number = sorted(facts), {home: place for place, home in enumerate(sorted(set(homes.values())))}
     thumbnails = np.stack([facts[sha256].thumbnail for sha256 in images])
     where = np.array([number[homes[sha256]] for sha256 in images], dtype=np.int64)
-    pairs, similarity = nearest_across(thumbnails, where)
+    pairs, similarity = search(thumbnails, where)
     named = ((images[first], images[second]) for first, second in pairs.tolist())
     return list(_crossings(dict(zip(named, similarity.tolist(), strict=True)), homes))
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import get_args
 
 from labeling.core.errors import InputError
 from labeling.core.store import Store
-from labeling.core.store_splits import Part
+from labeling.core.store_decisions import DecisionLedger
+from labeling.core.store_splits import Part, SplitLedger
 from labeling.image_files import display
 
 from ..split import Split, SplitSettings, write_split
+from .images import usable
+from .remarks import counted
 
 _NOT_LISTED = "the lists do not name it"
+_WHY_NOT = {"new": "not labelled yet", "skipped": "skipped in review", "quarantined": "could not be read"}
 
 
 def read_lists(folder: Path) -> dict[Part, list[str]]:
@@ -23,7 +27,7 @@ def read_lists(folder: Path) -> dict[Part, list[str]]:
     for part in get_args(Part):
         path = folder / f"{part}.txt"
         try:
-            found[part] = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            found[part] = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         except FileNotFoundError:
             if part == "train":
                 raise InputError(f"{display(path)}: no such file: expected one file name per line") from None
@@ -76,7 +80,37 @@ def given_split(store: Store, lists: Mapping[Part, Sequence[str]], *, name: str 
         {},
         {sha256: sha256 for sha256 in parts},
         {_NOT_LISTED: left_out} if left_out else {},
-        ("the parts were given as lists, not drawn",),
+        ("the parts were given as lists, not drawn", *_unmeasured(store, parts), *_opened(store, parts, name)),
     )
     write_split(store, split)
     return split
+
+
+def _unmeasured(store: Store, parts: Mapping[str, Part]) -> Iterator[str]:
+    """Yield for val and test how many listed images have no truth, and why."""
+    found, states = usable(store), store.states()
+    reviewed = {image for image, known in zip(found.images, found.reviewed.tolist(), strict=True) if known}
+    dropped = DecisionLedger(store).images("drop", whole=True)
+    for part in ("val", "test"):
+        listed = {image for image, where in parts.items() if where == part}
+        why = Counter(
+            "decided to be dropped" if image in dropped else _WHY_NOT.get(states[image], "not reviewed")
+            for image in listed - reviewed
+        )
+        if why:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(why.items()))
+            yield f"{why.total():,} of {counted(len(listed), 'image')} of {part} cannot be measured on: {reasons}"
+
+
+def _opened(store: Store, parts: Mapping[str, Part], name: str) -> Iterator[str]:
+    """Yield what lists mean for a test part that somebody has looked at."""
+    if not store.rows("SELECT 1 FROM openings LIMIT 1"):
+        return
+    stored = SplitLedger(store).read(name)
+    before = {one.sha256 for one in stored[1] if one.part == "test"} if stored else set()
+    now = {image for image, part in parts.items() if part == "test"}
+    if stored and before == now:
+        return
+    taught = sum(parts.get(image, "test") != "test" for image in before)
+    teach = f"{counted(taught, 'image')} of it may teach or choose now, and " if taught else ""
+    yield f"a test part was opened before: {teach}its earlier figures do not compare with those of these lists"

@@ -14,7 +14,13 @@ from .place import TEST, TRAIN, Home, Placed
 _OFF_SHARE = 0.05
 _OFF_IMAGES = 2
 _LARGE = 0.3
+_NEARLY_ALL = 0.9
 _MOST_NAMES = 6
+
+KEPT = (
+    "images keep the part they have, also those that taught before they were reviewed: --fresh draws all anew, and a "
+    "student that learned from what is test then cannot be measured on it any more"
+)
 
 
 def remarks(
@@ -43,12 +49,12 @@ def remarks(
     yield from _classes(names, found, placed, rows)
     yield from _sizes(found, measured, placed, rows, shares)
     if kept and any(_is_off(*one) for one in _shares(rows, shares)):
-        yield "images keep the part they have: --fresh draws all anew"
+        yield KEPT
     unknown = sum(not found.reviewed[row] for home, some in rows.items() if home != TRAIN for row in some)
     if unknown:
-        yield f"{_counted(unknown, 'image')} of val, test or folds were never reviewed: figures compare machines"
+        yield f"{counted(unknown, 'image')} of val, test or folds were never reviewed: figures compare machines"
     for (before, now), count in sorted(placed.moved.items(), key=str):
-        yield f"moved from {_said(before)} to {_said(now)}, to a group or by a decision: {_counted(count, 'image')}"
+        yield f"moved from {_said(before)} to {_said(now)}, to a group or by a decision: {counted(count, 'image')}"
 
 
 def _classes(names: Sequence[str], found: Usable, placed: Placed, rows: Mapping[Home, list[int]]) -> Iterator[str]:
@@ -71,7 +77,7 @@ def _classes(names: Sequence[str], found: Usable, placed: Placed, rows: Mapping[
         # A part without any image is told of elsewhere.
         missing = [column for column in range(len(names)) if anywhere[column] and not held[column]] if some else []
         if missing:
-            said = [f"{names[column]} (in {_counted(groups[column], 'group')})" for column in missing]
+            said = [f"{names[column]} (in {counted(groups[column], 'group')})" for column in missing]
             yield f"{part} has no image of {_listed(said)}: label more of other scenes"
     if any(fold is not None for _, fold in rows):
         alone = [names[column] for column in range(len(names)) if groups[column] == 1]
@@ -90,13 +96,17 @@ def _sizes(
     what = "reviewed images" if found.reviewed[measured].all() else "images"
     for home, (count, total, asked) in zip(rows, _shares(rows, shares), strict=True):
         if not count:
-            apart = f"{_counted(len(sizes), 'group')} of {what}"
-            yield f"{_said(home)} has no image, for only {apart} can be told apart: label other scenes"
+            apart = f"{counted(len(sizes), 'group')} of {what}"
+            only = "only " if len(sizes) < len(rows) else ""
+            yield f"{_said(home)} has no image, for {only}{apart} can be told apart: label other scenes"
         elif _is_off(count, total, asked):
             yield f"{_said(home)} has {count:,} of {total:,} {what}, {count / total:.0%}; asked for were {asked:.0%}"
-    if len(sizes) > 1 and max(sizes) > _LARGE * sum(sizes):
+    largest = max(sizes, default=0)
+    if largest > max(_LARGE * sum(sizes), 1):
         one = "one group of near duplicates or neighbours, and stay together"
-        yield f"{max(sizes):,} of {sum(sizes):,} {what} are {one}"
+        if largest >= _NEARLY_ALL * sum(sizes):
+            one += ": no draw can part them, nor does --time always: take photos of other scenes"
+        yield f"{largest:,} of {sum(sizes):,} {what} are {one}"
 
 
 def _shares(rows: Mapping[Home, list[int]], shares: Mapping[Home, float]) -> list[tuple[int, int, float]]:
@@ -131,5 +141,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """Say how many there are of something, in the plural of several."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ _FIXED = ("data", "task", "mode", "project", "name", "exist_ok", "resume", "save
 _CACHE_BYTES = 2**30
 """Decoded training images that fit into this much memory are kept there: each is then decoded once, not per epoch."""
 _STRIDE = 32
+_STEPS_OF_FULL_RATE = 100
+"""After 9 steps on 41 raccoon photos AP50 is 0.10 at the full rate and 0.96 at a tenth of it; after 104 steps on bccd
+0.78 at the full rate and 0.60 at a quarter of it (160 px, one seed each)."""
 _LOG_VARIABLES = {"mlflow": ("MLFLOW_TRACKING_URI",), "wandb": ("WANDB_MODE", "WANDB_DIR")}
 
 
@@ -30,7 +34,8 @@ def arguments(settings: TrainSettings, dataset: Dataset, known: Mapping[str, obj
 
     Ours differ from the library's where few images are taught: the optimizer steps after every batch instead of every
     64 images (nbs), which is 4 times as often; warm-up and the end without mosaic are shares of a short training
-    instead of a fixed number of epochs; nothing stops early; images are decoded once where memory allows.
+    instead of a fixed number of epochs; nothing stops early; images are decoded once where memory allows. From given
+    weights the learning rate is small, see ``start_rate``, unless the user sets optimizer or lr0.
 
     Args:
         settings: see TrainSettings.
@@ -82,7 +87,34 @@ def arguments(settings: TrainSettings, dataset: Dataset, known: Mapping[str, obj
         "task": dataset.task,
         "data": str(dataset.path / "data.yaml"),
     }
+    if settings.start is not None and not settings.extra.keys() & {"optimizer", "lr0"}:
+        ours |= _gently(settings, len(dataset.names), settings.epochs * ceil(shown / settings.batch))
     return {**ours, **settings.extra, **given}
+
+
+def start_rate(classes: int, steps: int) -> float:
+    """Return the learning rate of AdamW for weights that know something already.
+
+    It is the rate that the library fitted to the number of classes, 0.002 * 5 / (4 + classes), and less in proportion
+    where there are so few steps that a training cannot repair what the full rate breaks first.
+
+    Args:
+        classes: of the dataset.
+        steps: of the whole training.
+    """
+    return 0.002 * 5 / (4 + classes) * min(1.0, steps / _STEPS_OF_FULL_RATE)
+
+
+def _gently(settings: TrainSettings, classes: int, steps: int) -> dict[str, Any]:
+    """Return what keeps the weights of a start from being destroyed in a short training."""
+    epochs = settings.epochs
+    return {
+        "optimizer": "AdamW",
+        "momentum": 0.9,
+        "lr0": start_rate(classes, steps),
+        "warmup_bias_lr": 0.0,  # the library's 0.1 is meant for SGD
+        "warmup_epochs": max(min(3.0, epochs / 10), min(1.0, epochs / 3)),
+    }
 
 
 def device_argument(name: str, gpus: int) -> str:
@@ -108,7 +140,7 @@ def logger_environment(loggers: tuple[Logger, ...], folder: Path) -> dict[str, s
     """
     for name in loggers:
         if importlib.util.find_spec(name) is None:
-            raise InputError(f"--logger {name}: the package {name} is not installed: pip install {name}")
+            raise InputError(f"--log {name}: the package {name} is not installed: pip install {name}")
     values = {
         "MLFLOW_TRACKING_URI": (folder / "mlflow").resolve().as_uri(),
         "WANDB_MODE": "offline",

@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from labeling.core.errors import BackendError, InputError, StateError
 from labeling.image_files import display
 
 from ..dataset import Dataset
-from ..students import Tell
+from ..students import Tell, pace
 from .soft_loss import soften
 from .weights import write_whole
 
@@ -43,6 +44,7 @@ class CarefulTrainer:
     """
 
     tell: Tell = staticmethod(_to_stderr)
+    began = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         threads = torch.get_num_threads()
@@ -58,6 +60,7 @@ class CarefulTrainer:
     def run_callbacks(self: Any, event: str) -> None:
         """Seed every epoch by its number: order and augmentation do not depend on what ran before."""
         if event == "on_train_epoch_start":
+            self.began = time.monotonic()
             seed = self.args.seed + 1000 * self.epoch + _rank() + 1
             random.seed(seed)
             np.random.seed(seed)
@@ -95,8 +98,19 @@ class CarefulTrainer:
         self.wdir, self.last, self.best = aside, aside / "last.pt", aside / "best.pt"
         try:
             super().save_model()  # type: ignore[misc]
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
         finally:
             self.wdir, self.last, self.best = places
+        try:
+            self._put_in_place(aside)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        self.tell(self._epoch_in_words())
+        return True
+
+    def _put_in_place(self: Any, aside: Path) -> None:
         checkpoint = torch.load(aside / "last.pt", map_location="cpu", weights_only=False)  # written just now, here
         checkpoint["exact"] = {
             "model": _without_teacher(_bare(self.model).state_dict()),
@@ -110,9 +124,6 @@ class CarefulTrainer:
         for file in sorted(aside.iterdir()):
             exact = file.name in ("last.pt", "best.pt")
             write_whole(self.wdir / file.name, buffer.getvalue() if exact else file.read_bytes())
-        shutil.rmtree(aside)
-        self.tell(self._epoch_in_words())
-        return True
 
     def resume_training(self: Any, ckpt: Mapping[str, Any] | None) -> None:
         """Go on exactly: the library alone would go on from averaged weights in half precision."""
@@ -133,7 +144,8 @@ class CarefulTrainer:
         loss = sum(float(one) for one in self.tloss.values())
         words = f"epoch {self.epoch + 1} of {self.epochs}: loss {loss:.3f}"
         measured = {name: self.metrics.get(f"metrics/m{name}(B)") for name in ("AP50", "AP50-95")}
-        return words + "".join(f", {name} on val {one:.3f}" for name, one in measured.items() if one is not None)
+        words += "".join(f", {name} on val {one:.3f}" for name, one in measured.items() if one is not None)
+        return f"{words}, {pace(time.monotonic() - self.began, self.epochs - self.epoch - 1)}"
 
 
 def check_data_hash(dataset: Dataset, folder: Path) -> None:
@@ -209,7 +221,7 @@ def explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StateError(
-                f"{display(folder)}: the disk is full: make room and resume the run; what earlier epochs left is whole"
+                f"{display(folder)}: the disk is full: make room and train on; what earlier epochs left is whole"
             ) from error
         if error.errno is None:  # not from the system: the library knows no such model, or wants to fetch something
             raise InputError(f"ultralytics refuses this training: {_first_line(error)}") from error

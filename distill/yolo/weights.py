@@ -78,6 +78,11 @@ def metadata_of(kind: str, licence: str, settings: TrainSettings, dataset: Datas
     }
 
 
+def kept_epoch(epoch: int, ap: float | None) -> dict[str, str]:
+    """Return what a student.safetensors says of the epoch that it is of: its number from 1, and AP50-95 on val."""
+    return {"kept_epoch": str(epoch)} | ({} if ap is None else {"kept_ap": f"{ap:.4f}"})
+
+
 def read_student(path: Path) -> StudentFile:
     """Read what ``write_student`` wrote. Raises BackendError."""
     checkpoint = read_checkpoint(path)

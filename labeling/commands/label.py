@@ -19,6 +19,7 @@ from ..image_files import display
 from ..job import LabelJob, LabelRequest
 from ..label_run import Summary
 from ..planning import Plan
+from ..tables import printable
 from ..teachers.backends import STUDENT
 from ..teachers.filter_settings import in_words
 from ..typer_app import invoke
@@ -46,7 +47,11 @@ def read_request(
         str | None, typer.Option(help="bundled, grounding-dino, student or ultralytics.  [default: grounding-dino]")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="FILE|FOLDER|HUB-ID", help="Weights of the detector.  [default: its own]")
+        str | None,
+        typer.Option(
+            metavar="FILE|FOLDER|HUB-ID|RUN",
+            help="Weights of the detector; RUN names a student.  [default: its own; the newest student]",
+        ),
     ] = None,
     class_names: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Class names of a detector whose weights do not name them.")
@@ -157,6 +162,7 @@ class Ending:
             "reviewed": self.plan.reviewed,
             "set_aside": self.set_aside,
             "beside": self.beside,
+            "student": self._student(),
             "not_taught": list(self.job.untaught),
             "copies": self.summary.copies,
             "objects": {name: self.summary.objects[name] for name in self.job.ontology.names},
@@ -170,12 +176,23 @@ class Ending:
             "labels": str(self.job.root / "labels.db"),
         }
 
+    def _student(self) -> dict[str, Any] | None:
+        student = self.job.student
+        if student is None:
+            return None
+        return {"run": student.name, "threshold": student.threshold, "threshold_from": student.origin}
+
     def as_text(self) -> str:
         """Return what people read: what changed, where it lies, what to run next."""
         plan, summary = self.plan, self.summary
         found = Counter({name: summary.objects[name] for name in self.job.ontology.names})
         objects = f", {found.total()} objects{in_brackets(found)}" if summary.labelled else ""
         lines = [f"labelled     {summary.labelled} images{objects}"]
+        if self.job.student is not None:
+            own = sum(entry.threshold is not None for entry in self.job.ontology.classes)
+            keeps = "1 class keeps its own" if own == 1 else f"{own} classes keep their own"
+            besides = f"; {keeps}" if own and self.job.spec.score is None else ""
+            lines.append(f"student      {printable(self.job.student.in_words())}{besides}")
         optional: list[tuple[int, Callable[[int], str]]] = [
             (plan.unchanged, lambda n: f"unchanged    {n} images, their labels are up to date"),
             (plan.reviewed, lambda n: f"reviewed     {n} images, left alone"),

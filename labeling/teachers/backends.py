@@ -16,7 +16,7 @@ from ..core.ontology import Ontology
 from ..core.store_rows import Machine, shown_path
 from ..core.strict import did_you_mean
 from .hub import cached_snapshot, fetch
-from .student_weights import STUDENT_FILE, find_student
+from .student_runs import STUDENT_FILE, find_student
 
 if TYPE_CHECKING:
     from .interfaces import Detector, Segmenter
@@ -115,7 +115,8 @@ class TeacherSpec:
         class_names: file with the class names of a closed-vocabulary detector.
         segmenter: key of SEGMENTERS, "none", or None for the one that follows the detector.
         segmenter_weights: folder or hub id; None for the backend's own.
-        score: smallest score kept for every class; None for the class's own, else the backend's.
+        score: smallest score kept for every class; None for the class's own, else the default.
+        default_score: smallest score kept for classes without one of their own; None for the backend's.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         trust_weights: allow a pickled module as weights.
     """
@@ -126,6 +127,7 @@ class TeacherSpec:
     segmenter: str | None = None
     segmenter_weights: str | None = None
     score: float | None = None
+    default_score: float | None = None
     device: str = "auto"
     trust_weights: bool = False
 
@@ -162,10 +164,10 @@ def machine(spec: TeacherSpec) -> Machine:
 
 
 def effective_scores(spec: TeacherSpec, ontology: Ontology) -> tuple[float, ...]:
-    """Return the smallest score kept per class: the spec's, else the class's own, else the detector's default."""
+    """Return the smallest score kept per class: the spec's, else the class's own, else the default."""
     if spec.score is not None and not 0 <= spec.score <= 1:
         raise InputError(f"score is {spec.score}: expected a number from 0 to 1")
-    default = detector_backend(spec).default_score
+    default = detector_backend(spec).default_score if spec.default_score is None else spec.default_score
     own = (entry.threshold for entry in ontology.classes)
     return tuple(spec.score if spec.score is not None else default if score is None else score for score in own)
 

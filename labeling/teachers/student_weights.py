@@ -1,40 +1,14 @@
-"""A trained student as it lies on disk: which one is meant, what its weights say about themselves. Needs no torch."""
+"""What the weights of a trained student say about themselves. Needs no torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from ..core.errors import BackendError, StateError
-
-STUDENT_FILE = "student.safetensors"
-"""What a training leaves in its run folder."""
+from ..core.errors import BackendError
 
 _INPUT_SIZE = 640
-
-
-def find_student(root: Path, named: str | None) -> Path:
-    """Return the weight file of a student.
-
-    Args:
-        root: project folder, whose trainings are ``runs/train/NAME``.
-        named: weight file or run folder, from here or from the project; None for the newest training that has ended.
-
-    Raises:
-        StateError: none was named and no training has ended. BackendError: what was named is not there.
-    """
-    if named is None:
-        return _newest(root)
-    for path in (Path(named).expanduser(), root / named):
-        if path.is_file():
-            return path
-        if (path / STUDENT_FILE).is_file():
-            return path / STUDENT_FILE
-    raise BackendError(
-        f"weights {named} are no student: expected a run folder with {STUDENT_FILE} in it, such as runs/train/1, or "
-        "that file"
-    )
 
 
 def read_student(path: Path) -> dict[str, str]:
@@ -60,22 +34,20 @@ def read_student(path: Path) -> dict[str, str]:
     return metadata
 
 
-def untaught(metadata: Mapping[str, str], names: Sequence[str], path: Path) -> tuple[str, ...]:
-    """Return the classes that a student was not taught, in their order.
+def taught(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
+    """Return the classes that a student was taught, in its order.
 
     Args:
         metadata: from ``read_student``.
-        names: classes of the project.
         path: of the weights, for messages.
 
     Raises:
         BackendError: its names are damaged.
     """
     try:
-        taught = {str(name) for name in json.loads(metadata["names"])}
+        return tuple(str(name) for name in json.loads(metadata["names"]))
     except (ValueError, TypeError) as error:
         raise BackendError(f"weights {path}: 'names' in the metadata is no JSON list ({error}): train again") from error
-    return tuple(name for name in names if name not in taught)
 
 
 def input_size(metadata: Mapping[str, str], path: Path) -> int:
@@ -88,20 +60,3 @@ def input_size(metadata: Mapping[str, str], path: Path) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise BackendError(f"weights {path}: 'imgsz' in the metadata is {text!r}: expected pixels, such as 640")
     return int(text)
-
-
-def _newest(root: Path) -> Path:
-    ended: list[tuple[str, str, Path]] = []
-    for path in root.glob("runs/train/*/run.json"):
-        weights = path.with_name(STUDENT_FILE)
-        try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # a training whose notes are damaged is none that has ended
-        if isinstance(facts, dict) and facts.get("finished_at") and weights.is_file():
-            ended.append((str(facts["finished_at"]), path.parent.name, weights))
-    if not ended:
-        raise StateError(
-            f"{root}: no training has ended here: labelstill train makes a student, or name one with --weights"
-        )
-    return max(ended)[-1]

@@ -262,6 +262,29 @@ def _head(tensors: Mapping[str, torch.Tensor], path: Path) -> torch.Tensor:
     raise BackendError(f"weights {path} are no YOLO detector: no tensor such as 'model.22.cv3.0.2.weight'")
 
 
+def as_yolo(weights: Path | str) -> Any:
+    """Return a student as ``ultralytics.YOLO``, to be used as the library's own: predict, val, export.
+
+    Args:
+        weights: a student.safetensors, or another state dict that the detector takes.
+
+    Raises:
+        BackendError: it cannot be read, or fits no model of the library.
+    """
+    import_ultralytics()
+    from ultralytics import YOLO
+
+    path = Path(weights)
+    checkpoint = read_checkpoint(path)
+    model = _from_state_dict(checkpoint, path)
+    names = names_of_checkpoint(_stored_names(checkpoint), int(model.model[-1].nc), None, path, coco=_coco_names)
+    task = "segment" if draws_masks(checkpoint.tensors) else "detect"
+    yolo = YOLO("yolov8n.yaml", task=task)
+    model.names, model.task, model.args = dict(enumerate(names)), task, yolo.model.args
+    yolo.model = model
+    return yolo
+
+
 def draws_masks(tensors: Mapping[str, torch.Tensor]) -> bool:
     """Say whether a state dict of ultralytics is that of a model for masks."""
     return any(".proto." in key for key in tensors)
