@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -69,12 +68,6 @@ class Answered:
         return [one.sha256 for one in self.truth]
 
 
-def weights_hash(run: RunFolder) -> str:
-    """Return the sha256 of the weights of a student."""
-    with run.weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def is_segmenter(run: RunFolder) -> bool:
     """Say whether a student draws masks."""
     return str(run.facts["model"]).endswith("-seg")
@@ -125,7 +118,7 @@ class Asking:
     def closed(self) -> str | None:
         """Return why the test part stays closed, as a clause; None where it is to be opened."""
         if not self.question.test:
-            past = TestLedger(self.store).openings(weights_hash(self.run))
+            past = TestLedger(self.store).openings(self.run.weights_hash())
             if not past:
                 return "the test part was not opened for this student"
             return f"val alone was measured this time; the test part was opened for this student on {past[0].opened_at}"
@@ -137,12 +130,12 @@ class Asking:
         """Note in the ledger that a student is about to be shown the test part."""
         images = self.usable("test")
         hashed = test_hash(speakers.truth(self.store, images, self.names, unreviewed=self.unreviewed))
-        return TestLedger(self.store).open(weights_hash(run), hashed, images=images, reuse=reuse)
+        return TestLedger(self.store).open(run.weights_hash(), hashed, images=images, reuse=reuse)
 
     def predictor(self, run: RunFolder) -> Predictor:
         """Return a student that was trained, loaded once. Raises StateError where its weights were changed."""
         if run.name not in self._loaded:
-            if run.facts.get("weights") not in (None, weights_hash(run)):
+            if run.facts.get("weights") not in (None, run.weights_hash()):
                 raise StateError(
                     f"{display(run.weights)}: are not the weights that the training left (their sha256 differs from "
                     f"the one in {RUN_FILE}): train anew"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -113,6 +114,11 @@ class RunFolder:
     def weights(self) -> Path:
         """Where the trained student lies once the training has ended."""
         return self.path / WEIGHTS_FILE
+
+    def weights_hash(self) -> str:
+        """Return the sha256 of the weights: the identity of the student."""
+        with self.weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @property
     def finished(self) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -159,7 +157,7 @@ def _taught(run: RunFolder, project: Project, dataset: Dataset, settings: TrainS
         )
         raise
     kept = _kept(run)
-    done = run.write(finished_at=now(), weights=_sha256(run.weights), **kept)
+    done = run.write(finished_at=now(), weights=run.weights_hash(), **kept)
     if "kept_epoch" in kept:
         score = f" (AP50-95 on val {kept['kept_ap']:.3f})" if "kept_ap" in kept else ""
         tell(f"kept epoch {kept['kept_epoch']} of {settings.epochs}{score}, the best on val")
@@ -181,11 +179,6 @@ def _kept(run: RunFolder) -> dict[str, int | float]:
         raise StateError(f"{display(run.weights)}: cannot be read ({error}): remove it and resume the run") from error
     found: dict[str, int | float] = {"kept_epoch": int(said["kept_epoch"])} if "kept_epoch" in said else {}
     return found | ({"kept_ap": float(said["kept_ap"])} if "kept_ap" in said else {})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _about(dataset: Dataset) -> list[str]:

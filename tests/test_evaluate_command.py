@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.asking import weights_hash
 from distill.ledger import TestLedger
 from distill.run_folder import RunFolder
 from labeling.cli import main
@@ -81,7 +80,7 @@ def test_the_look_of_a_student_that_is_compared_stands_in_the_ledger(root: Path,
     typed(0, root, "two")
     with Project.open(root).open_store() as store:
         ledger = TestLedger(store)
-        (noted,) = ledger.openings(weights_hash(RunFolder.open(root / "runs/train/one")))
+        (noted,) = ledger.openings(RunFolder.open(root / "runs/train/one").weights_hash())
     assert noted.reuse is None
     assert noted.summary is not None
     assert noted.summary["compared_with"] == "two"
@@ -89,7 +88,7 @@ def test_the_look_of_a_student_that_is_compared_stands_in_the_ledger(root: Path,
     assert "--again" in typed(1, root, "one")["error"]
     assert typed(0, root, "one", "--again", "why not")["reuse"] == "why not"
     with Project.open(root).open_store() as store:
-        found = TestLedger(store).openings(weights_hash(RunFolder.open(root / "runs/train/one")))
+        found = TestLedger(store).openings(RunFolder.open(root / "runs/train/one").weights_hash())
     assert [one.students_before for one in found] == [1, 1]
 
 
@@ -145,7 +144,7 @@ def test_a_taught_image_that_was_dropped_and_comes_back_changed_in_test_is_a_lea
 
 def test_weights_that_were_changed_are_refused_before_the_test_part_opens(root: Path, typed: Typed) -> None:
     run = RunFolder.open(root / "runs/train/one")
-    run.write(weights=weights_hash(run))
+    run.write(weights=run.weights_hash())
     assert typed(0, root, "one", "--val")["part"] == "val"
     data = bytearray(run.weights.read_bytes())
     data[-1] ^= 1

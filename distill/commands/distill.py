@@ -10,33 +10,39 @@ import typer
 from labeling.core.errors import StateError
 from labeling.project import Project
 
+from .options import (
+    AsJson,
+    Batch,
+    Device,
+    Epochs,
+    InputSize,
+    LearningCurve,
+    Model,
+    More,
+    ProjectFolder,
+    RunName,
+    Seed,
+    Start,
+)
 from .telling import teller
 
 
 def run(
-    more: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the library, by its names.")
-    ] = None,
-    project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
-    model: Annotated[str, typer.Option("--model", help="See labelstill train.")] = "yolov8n",
-    start: Annotated[
-        Path | None, typer.Option("--start", metavar="FILE", help="Weights to start from; random ones if left out.")
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 100,
-    imgsz: Annotated[int, typer.Option("--imgsz", min=32, help="Longer side of the input in pixels.")] = 640,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 16,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, weights, order and augmentation.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, or several as in 0,1.")] = "auto",
+    more: More = None,
+    project: ProjectFolder = Path(),
+    model: Model = "yolov8n",
+    start: Start = None,
+    epochs: Epochs = 100,
+    imgsz: InputSize = 640,
+    batch: Batch = 16,
+    seed: Seed = 0,
+    device: Device = "auto",
     unreviewed: Annotated[
         bool, typer.Option("--unreviewed", help="Measure on labels that nobody has reviewed; the report says so.")
     ] = False,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="RUN", help="Of the run; counts up if left out.")
-    ] = None,
-    curve: Annotated[
-        bool, typer.Option("--learning-curve", help="Train on a quarter and a half, too: does more data help?")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    name: RunName = None,
+    curve: LearningCurve = False,
+    as_json: AsJson = False,
 ) -> None:
     """From labels to a measured student: split, train, evaluate, each as the verb of that name does it.
 

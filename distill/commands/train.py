@@ -19,6 +19,20 @@ from labeling.image_files import display
 from labeling.project import Project
 from labeling.tables import printable
 
+from .options import (
+    AsJson,
+    Batch,
+    Device,
+    Epochs,
+    InputSize,
+    LearningCurve,
+    Model,
+    More,
+    ProjectFolder,
+    RunName,
+    Seed,
+    Start,
+)
 from .telling import teller
 
 if TYPE_CHECKING:
@@ -40,24 +54,15 @@ CURVE_SHARES = (0.25, 0.5)
 
 
 def run(
-    more: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the library, by its names.")
-    ] = None,
-    project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", help="yolov8n, yolov8s, yolov8n-seg, yolo11n and so on (AGPL-3.0); dfine-n (Apache-2.0)."
-        ),
-    ] = "yolov8n",
-    start: Annotated[
-        Path | None, typer.Option("--start", metavar="FILE", help="Weights to start from; random ones if left out.")
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often every image is seen.")] = 100,
-    imgsz: Annotated[int, typer.Option("--imgsz", min=32, help="Longer side of the input in pixels.")] = 640,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 16,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights, order and augmentation.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N, or several as in 0,1.")] = "auto",
+    more: More = None,
+    project: ProjectFolder = Path(),
+    model: Model = "yolov8n",
+    start: Start = None,
+    epochs: Epochs = 100,
+    imgsz: InputSize = 640,
+    batch: Batch = 16,
+    seed: Seed = 0,
+    device: Device = "auto",
     only_reviewed: Annotated[
         bool, typer.Option("--only-reviewed", help="Teach no label that nobody has reviewed.")
     ] = False,
@@ -85,16 +90,12 @@ def run(
     fold: Annotated[
         int | None, typer.Option("--fold", min=0, help="The fold that is val, where there are folds.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="RUN", help="Of the run; counts up if left out.")
-    ] = None,
+    name: RunName = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a training that was cut off.")
     ] = None,
-    curve: Annotated[
-        bool, typer.Option("--learning-curve", help="Train on a quarter and a half, too: does more data help?")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    curve: LearningCurve = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a student on the train part of a split. The test part is not touched.
 
