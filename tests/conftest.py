@@ -32,12 +32,20 @@ _LOOPBACK = ("127.", "::1", "localhost")
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share a server, or what their file sets up, in one process."""
     for item in items:
-        wanted = getattr(item, "fixturenames", ())
-        server = next((name for name in ("studio_server", "fo") if name in wanted), None)
-        item.add_marker(pytest.mark.xdist_group(server or item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(_server_of(item) or item.path.stem))
+
+
+def _server_of(item: pytest.Item) -> str | None:
+    wanted = getattr(item, "fixturenames", ())
+    if "studio_server" in wanted:
+        return "studio"
+    # FiftyOne takes any mongod for its own that it finds running.
+    on_mongod = "fo" in wanted or (item.get_closest_marker("server") and "studio" not in item.path.stem)
+    return "mongod" if on_mongod else None
 
 
 @pytest.fixture(autouse=True)

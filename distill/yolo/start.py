@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-from labeling.core.errors import BackendError, InputError
+from labeling.core.errors import InputError
 from labeling.image_files import display
-from labeling.teachers.weights import Checkpoint, read_checkpoint
+from labeling.teachers.weights import Checkpoint, UntrustedWeightsError, read_checkpoint
 
 from ..students import TrainSettings
 
@@ -28,17 +27,12 @@ def read_start(start: Path) -> Checkpoint:
         BackendError: anything else that cannot be read.
     """
     try:
-        found = read_checkpoint(start)
-    except BackendError as error:
-        if not isinstance(error.__cause__, pickle.UnpicklingError):
-            raise
-    else:
-        if found.module is None:  # the library lets torch load modules of classes that it knows
-            return found
-    raise InputError(
-        f"--start {display(start)}: holds a pickled Python module, which can run any code when it is loaded: save its "
-        "state dict with safetensors.torch.save_file and give that file"
-    )
+        return read_checkpoint(start)
+    except UntrustedWeightsError as error:
+        raise InputError(
+            f"--start {display(start)}: holds a pickled Python module, which can run any code when it is loaded: save "
+            "its state dict with safetensors.torch.save_file and give that file"
+        ) from error
 
 
 def begins(model: Any, start: Any, settings: TrainSettings) -> str:

@@ -35,6 +35,10 @@ class Checkpoint:
     module: Any = None
 
 
+class UntrustedWeightsError(BackendError):
+    """The file holds a pickled Python module, and nobody has said that it is trusted."""
+
+
 def read_checkpoint(path: Path, *, trust_weights: bool = False) -> Checkpoint:
     """Read a weight file without running code from it, unless the user trusts it.
 
@@ -43,7 +47,8 @@ def read_checkpoint(path: Path, *, trust_weights: bool = False) -> Checkpoint:
         trust_weights: allow a pickled Python module, which can run any code when it is loaded.
 
     Raises:
-        BackendError: no such file, not a weight file, corrupt, or a pickled module that is not trusted.
+        UntrustedWeightsError: a pickled module that is not trusted.
+        BackendError: no such file, not a weight file, or corrupt.
     """
     if not path.is_file():
         raise BackendError(f"weights {path} are not a file: give a .safetensors or .pt file")
@@ -77,14 +82,22 @@ def _read_pickled(path: Path, trust_weights: bool) -> Checkpoint:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not trust_weights:
-            raise BackendError(
-                f"weights {path} hold more than tensors: a pickled Python module, which can run any code when it is "
-                "loaded; where you trust its source add --trust-weights, otherwise convert it to .safetensors"
-            ) from error
+            raise _untrusted(path) from error
         loaded = _unpickle(path)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise BackendError(f"weights {path} are no readable PyTorch file ({_first_line(error)})") from error
-    return _unwrapped(loaded, path)
+    found = _unwrapped(loaded, path)
+    # Once ultralytics is imported, torch loads modules of its classes although it was asked for weights only.
+    if found.module is not None and not trust_weights:
+        raise _untrusted(path)
+    return found
+
+
+def _untrusted(path: Path) -> UntrustedWeightsError:
+    return UntrustedWeightsError(
+        f"weights {path} hold more than tensors: a pickled Python module, which can run any code when it is loaded; "
+        "where you trust its source add --trust-weights, otherwise convert it to .safetensors"
+    )
 
 
 def _looks_pickled(path: Path) -> bool:
