@@ -8,7 +8,9 @@ The bundled teacher labels 200 scenes; a YOLOv8n is trained from random weights,
     raw         (b) the teacher's labels as they are
     corrected   (c) the teacher's labels, those of the 30 % least sure images replaced by the exact ones
     soft        (d) the teacher's labels weighted by score, what it half saw ignored
-    both            (c) and (d) together, beyond what was asked
+    weights, ring   the two halves of (d), each alone
+    both            (c) and (d) together
+    features        (b), and the features of a YOLOv8s that was trained on (b) before
 
 AP50 is measured on 200 other scenes by their exact labels. The weights after the last epoch count; the 8 scenes of the
 val part, which every training has to have, choose nothing.
@@ -57,7 +59,10 @@ WAYS: Mapping[str, tuple[float, Teaching]] = {
     "raw": (0.0, HARD),
     "corrected": (CORRECTED, HARD),
     "soft": (0.0, SOFT),
+    "weights": (0.0, replace(HARD, weights=True)),
+    "ring": (0.0, replace(HARD, ring=True)),
     "both": (CORRECTED, SOFT),
+    "features": (0.0, HARD),
 }
 """Share of the images whose labels are replaced by the exact ones, and how the others are taught."""
 
@@ -84,12 +89,18 @@ class Bench:
         """Train one student and measure it on the held-out scenes."""
         share, teaching = WAYS[way]
         project = self.project(share)
-        began = time.perf_counter(), time.process_time()
         settings = TrainSettings("yolov8n", None, EPOCHS, SIDE, BATCH, seed, "cpu", extra={"val": False})
-        with project.open_store() as store:
-            run = train(project, store, read_split(store, "default"), settings, teaching, name=None)
+        if way == "features":
+            larger = self._trained(project, replace(settings, model="yolov8s"), teaching)
+            settings = replace(settings, distill_model=larger.weights)
+        began = time.perf_counter(), time.process_time()
+        run = self._trained(project, settings, teaching)
         seconds, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
         return {"ap50": self.ap50(run), "seconds": seconds, "cpu_seconds": cpu}
+
+    def _trained(self, project: Project, settings: TrainSettings, teaching: Teaching) -> RunFolder:
+        with project.open_store() as store:
+            return train(project, store, read_split(store, "default"), settings, teaching)
 
     def ap50(self, run: RunFolder) -> float:
         """Return AP50 on the held-out scenes, mean over the classes."""
