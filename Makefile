@@ -7,7 +7,7 @@ STUDIO := .venv-studio
 STUDIO_INSTALLED := $(STUDIO)/.installed
 PEER := .bench/peer/autodistill
 PYTEST := $(BIN)/python -m pytest
-SIDE_BY_SIDE := -n auto --dist loadgroup
+SIDE_BY_SIDE := -n auto --dist loadfile
 BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu studio
 
 .PHONY: help setup studio-env demo test test-fast test-slow check bench measure measure-curation measure-student clean

@@ -32,22 +32,6 @@ _LOOPBACK = ("127.", "::1", "localhost")
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a server, or what their file sets up, in one process."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_server_of(item) or item.path.stem))
-
-
-def _server_of(item: pytest.Item) -> str | None:
-    wanted = getattr(item, "fixturenames", ())
-    if "studio_server" in wanted:
-        return "studio"
-    # FiftyOne takes any mongod for its own that it finds running.
-    on_mongod = "fo" in wanted or (item.get_closest_marker("server") and "studio" not in item.path.stem)
-    return "mongod" if on_mongod else None
-
-
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = socket.socket.connect
@@ -88,11 +72,12 @@ def studio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioSe
 
 
 @pytest.fixture(scope="session")
-def fo(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The module ``fiftyone`` with a real mongod that all tests of the session share."""
+def fo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The module ``fiftyone`` with a real mongod that all tests of this process share."""
     from tests.fiftyone_home import configured
 
-    return configured(tmp_path_factory.mktemp("fiftyone"))
+    with configured(tmp_path_factory.mktemp("fiftyone")) as fiftyone:
+        yield fiftyone
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def _apply_and_die(root: Path, settings: dict[str, str], where: str) -> None:
 
 
 def _child(room: Curated, fo: Any, where: str) -> Any:
-    uri = f"mongodb://127.0.0.1:{fo.core.odm.database._connection_kwargs['port']}"
+    uri = fo.config.database_uri
     settings = {name: value for name, value in os.environ.items() if name.startswith("FIFTYONE_")}
     settings["FIFTYONE_DATABASE_URI"] = uri
     child = multiprocessing.get_context("spawn").Process(
