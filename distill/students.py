@@ -109,7 +109,6 @@ class StudentKind:
 
     target: str
     extra: str
-    licence: str
     models: tuple[str, ...]
 
 
@@ -117,10 +116,9 @@ KINDS: Mapping[str, StudentKind] = {
     "ultralytics": StudentKind(
         ".student:UltralyticsStudent",
         "student",
-        "AGPL-3.0",
         ("yolov8", "yolo11", "yolo12", "yolo26", "yolov9", "yolov10"),
     ),
-    "dfine": StudentKind(".student_dfine:DFineStudent", "teacher", "Apache-2.0", ("dfine",)),
+    "dfine": StudentKind(".student_dfine:DFineStudent", "teacher", ("dfine",)),
 }
 
 

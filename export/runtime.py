@@ -3,32 +3,62 @@
 This file is copied into a bundle as it stands and needs nothing else of labelstill there.
 """
 
+# ruff: noqa: B905, UP017 (JetPack 5 has Python 3.8)
 from __future__ import annotations
 
+import argparse
+import base64
+import ctypes
+import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Frame = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Frame = npt.NDArray[np.uint8]
+    Floats = npt.NDArray[np.float32]
+    Ints = npt.NDArray[np.int64]
+    Mask = npt.NDArray[np.bool_]
+else:  # JetPack 5 has a numpy without these types
+    Frame = Floats = Ints = Mask = np.ndarray
 
 CARD_KEY = "labelstill"
 """Key of the card among the metadata of an ONNX file."""
 
+MANIFEST = "manifest.json"
+ENGINE = "engine/model.engine"
+ENGINE_FACTS = "engine/engine.json"
+
+_FORMAT = 1
 _GREY = 114
+_REBUILD = "run ./build.sh on this device"
+_PATIENCE = 5.0
+_MODEL_FILES = (".onnx", ".data", ".bin", ".engine", ".plan", ".trt")
 
 
 class RuntimeFault(Exception):
     """What is wrong with a bundle, an engine or a source, in one sentence for people."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Card:
     """What a model file says of itself; JSON under CARD_KEY of the ONNX metadata.
 
@@ -83,7 +113,32 @@ class Card:
             raise RuntimeFault(f"{where}: its card cannot be read ({error}): export the model anew") from None
         if not card.names or set(card.thresholds) != set(card.names):
             raise RuntimeFault(f"{where}: expected a list of classes with one threshold each: export the model anew")
+        if card.layout not in _DECODERS or card.letterbox not in ("square", "rect", "stretch"):
+            raise RuntimeFault(
+                f"{where}: {card.layout!r} and {card.letterbox!r} are not known here: take the runtime.py of its export"
+            )
         return card
+
+
+class Masks:
+    """The masks of a frame, kept inside their boxes; each becomes bool (h, w) of the whole frame when it is taken."""
+
+    def __init__(self, size_hw: tuple[int, int], windows: Sequence[tuple[int, int, Mask]]) -> None:
+        """Take the frame, and of each object left and top of its window and the mask in it."""
+        self.size_hw = size_hw
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, row: int) -> Mask:
+        left, top, inside = self.windows[row]
+        whole = np.zeros(self.size_hw, dtype=bool)
+        whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+        return whole
+
+    def __iter__(self) -> Iterator[Mask]:
+        return (self[row] for row in range(len(self)))
 
 
 class Objects(NamedTuple):
@@ -98,8 +153,8 @@ class Objects(NamedTuple):
 
     boxes_xyxy: Floats
     scores: Floats
-    class_ids: npt.NDArray[np.int64]
-    masks: Sequence[npt.NDArray[np.bool_]] | None = None
+    class_ids: Ints
+    masks: Masks | None = None
 
 
 class Canvas(NamedTuple):
@@ -139,23 +194,157 @@ class OnnxSession:
             providers: that have to run it; no other takes their place.
 
         Raises:
-            RuntimeFault: it is no model of labelstill, or a provider is not there.
+            RuntimeFault: it is no model of labelstill, ONNX Runtime does not take it, or a provider is not there.
         """
-        import onnxruntime
-
+        self.card = card_of(path)
+        try:
+            import onnxruntime
+        except ImportError:
+            raise RuntimeFault("ONNX Runtime is missing: pip install onnxruntime") from None
+        missing = set(providers) - set(onnxruntime.get_available_providers())
+        if missing:
+            raise RuntimeFault(f"this ONNX Runtime has no {', '.join(sorted(missing))}: install one that has")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if CARD_KEY not in metadata:
-            raise RuntimeFault(f"{path}: has no card of labelstill: expected a model of labelstill export")
-        self.card = Card.read(metadata[CARD_KEY], str(path))
+        try:
+            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # its own exceptions have no common base
+            said = str(error).splitlines()[0]
+            raise RuntimeFault(f"{path}: ONNX Runtime {onnxruntime.__version__} does not take it ({said})") from None
         self._input = self._session.get_inputs()[0].name
 
     def run(self, tensor: Floats) -> list[Floats]:
         """See Session."""
         outputs: list[Floats] = self._session.run(None, {self._input: tensor})
         return outputs
+
+
+class TensorRtSession:
+    """TensorRT 8.4 to 10 with memory of the CUDA runtime. Nothing here has run on a GPU yet."""
+
+    def __init__(self, engine: Path, card: Card) -> None:
+        """Open an engine that was built on this device. Raises RuntimeFault: a library or the driver refuses."""
+        trt = _tensorrt()
+        self.card = card
+        self._cuda = _Cuda()
+        self._logger = trt.Logger(trt.Logger.WARNING)
+        self._runtime = trt.Runtime(self._logger)
+        self._engine: Any = self._runtime.deserialize_cuda_engine(engine.read_bytes())
+        self._context: Any = self._engine and self._engine.create_execution_context()
+        if not self._context:
+            raise RuntimeFault(f"{engine}: TensorRT {trt.__version__} does not open it: {_REBUILD}")
+        self._named = hasattr(self._context, "execute_async_v3")  # older ones speak of numbered bindings
+        every = range(self._engine.num_io_tensors if self._named else self._engine.num_bindings)
+        ask = self._engine.get_tensor_name if self._named else self._engine.get_binding_name
+        self._places = {ask(place): place for place in every}
+        self._outputs = [name for name in ("output0", "output1", "scores", "boxes") if name in self._places]
+        if len(self._outputs) + 1 != len(self._places) or "images" not in self._places:
+            raise RuntimeFault(f"{engine}: its tensors {sorted(self._places)} are not those of labelstill: {_REBUILD}")
+        self._buffers: dict[str, tuple[int, int]] = {}
+
+    def run(self, tensor: Floats) -> list[Floats]:
+        """See Session. Raises RuntimeFault: a call of CUDA or TensorRT fails."""
+        given = np.ascontiguousarray(tensor, dtype=self._dtype("images"))
+        place = self._places["images"]
+        fits = (
+            self._context.set_input_shape("images", given.shape)
+            if self._named
+            else self._context.set_binding_shape(place, given.shape)
+        )
+        if not fits:
+            raise RuntimeFault(f"the engine does not take an input of {given.shape}: build it for that size")
+        at = self._context.get_tensor_shape if self._named else self._context.get_binding_shape
+        got = [
+            np.empty(tuple(at(name if self._named else self._places[name])), dtype=self._dtype(name))
+            for name in self._outputs
+        ]
+        addresses = {
+            name: self._buffer(name, array.nbytes) for name, array in zip(("images", *self._outputs), (given, *got))
+        }
+        self._cuda.copy(addresses["images"], given.ctypes.data, given.nbytes, to_device=True)
+        if self._named:
+            bound = [self._context.set_tensor_address(name, address) for name, address in addresses.items()]
+            done = all(bound) and self._context.execute_async_v3(self._cuda.stream)
+        else:
+            ordered = [addresses[name] for name in sorted(self._places, key=self._places.__getitem__)]
+            done = self._context.execute_async_v2(ordered, self._cuda.stream)
+        if not done:
+            raise RuntimeFault("TensorRT did not run the engine; its messages stand above")
+        for name, array in zip(self._outputs, got):
+            self._cuda.copy(array.ctypes.data, addresses[name], array.nbytes, to_device=False)
+        self._cuda.wait()
+        return [array.astype(np.float32, copy=False) for array in got]
+
+    def _dtype(self, name: str) -> Any:
+        dtype = (
+            self._engine.get_tensor_dtype(name) if self._named else self._engine.get_binding_dtype(self._places[name])
+        )
+        return {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32}[dtype.name]
+
+    def _buffer(self, name: str, size: int) -> int:
+        address, room = self._buffers.get(name, (0, 0))
+        if room < size:
+            self._cuda.free(address)
+            self._buffers[name] = self._cuda.allocate(size), size
+        return self._buffers[name][0]
+
+
+class _Cuda:
+    """The few calls of the CUDA runtime that a session needs, each with its answer checked."""
+
+    def __init__(self) -> None:
+        for name in ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0"):
+            try:
+                self._library = ctypes.CDLL(name)
+                break
+            except OSError:
+                continue
+        else:
+            raise RuntimeFault("libcudart.so is missing: it comes with JetPack (sudo apt-get install nvidia-jetpack)")
+        self._library.cudaGetErrorString.restype = ctypes.c_char_p
+        stream = ctypes.c_void_p()
+        self._call("cudaStreamCreate", ctypes.byref(stream))
+        self.stream = int(stream.value or 0)
+
+    def allocate(self, size: int) -> int:
+        address = ctypes.c_void_p()
+        self._call("cudaMalloc", ctypes.byref(address), ctypes.c_size_t(max(1, size)))
+        return int(address.value or 0)
+
+    def free(self, address: int) -> None:
+        self._call("cudaFree", ctypes.c_void_p(address))
+
+    def copy(self, to: int, origin: int, size: int, *, to_device: bool) -> None:
+        way = ctypes.c_int(1 if to_device else 2)
+        size_, stream = ctypes.c_size_t(size), ctypes.c_void_p(self.stream)
+        self._call("cudaMemcpyAsync", ctypes.c_void_p(to), ctypes.c_void_p(origin), size_, way, stream)
+
+    def wait(self) -> None:
+        self._call("cudaStreamSynchronize", ctypes.c_void_p(self.stream))
+
+    def capability(self) -> str:
+        """Return the compute capability of the GPU, such as 8.7."""
+        digits = []
+        for attribute in (75, 76):  # cudaDevAttrComputeCapabilityMajor and Minor
+            value = ctypes.c_int()
+            self._call("cudaDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(attribute), ctypes.c_int(0))
+            digits.append(str(value.value))
+        return ".".join(digits)
+
+    def _call(self, name: str, *values: Any) -> None:
+        status = getattr(self._library, name)(*values)
+        if status:
+            raise RuntimeFault(f"{name}: {self._library.cudaGetErrorString(status).decode()} ({status})")
+
+
+def _tensorrt() -> Any:
+    try:
+        import tensorrt
+    except ImportError:
+        raise RuntimeFault(
+            "the Python module of TensorRT is missing: sudo apt-get install python3-libnvinfer"
+        ) from None
+    return tensorrt
 
 
 class Model:
@@ -165,7 +354,7 @@ class Model:
         """Take any session."""
         self.session = session
         self.card = session.card
-        self._thresholds = np.array([self.card.thresholds[name] for name in self.card.names], dtype=np.float32)
+        self.thresholds: Floats = np.array([self.card.thresholds[name] for name in self.card.names], dtype=np.float32)
 
     def __call__(self, frame: Frame, floor: float | None = None) -> Objects:
         """Return what is in a frame, BGR uint8 (h, w, 3). See ``decode`` for the floor."""
@@ -173,7 +362,9 @@ class Model:
         return self.decode(self.session.run(canvas.tensor), canvas, floor)
 
     def prepare(self, frame: Frame) -> Canvas:
-        """Return a frame, BGR uint8 (h, w, 3), as the network takes it."""
+        """Return a frame, BGR uint8 (h, w, 3), as the network takes it. Raises RuntimeFault: it is no such frame."""
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+            raise RuntimeFault(f"expected a frame of uint8 (h, w, 3), got {frame.dtype} {frame.shape}")
         return _prepared(frame, self.card)
 
     def decode(self, outputs: Sequence[Floats], canvas: Canvas, floor: float | None = None) -> Objects:
@@ -184,84 +375,134 @@ class Model:
             canvas: the frame that went in.
             floor: smallest score; None takes the threshold of each class.
         """
-        limits = self._thresholds if floor is None else np.full_like(self._thresholds, floor)
-        return _DECODERS[self.card.layout](outputs, canvas, self.card, limits)
+        limits = self.thresholds if floor is None else np.full_like(self.thresholds, floor)
+        rows = _DECODERS[self.card.layout](outputs, canvas, self.card, limits)
+        return self._objects(rows, outputs, canvas)
+
+    def judge(self, outputs: Sequence[Floats], canvas: Canvas) -> tuple[Objects, float]:
+        """Return the objects as ``decode`` without a floor does, and how sure the frame is, see ``sureness``."""
+        limits = np.full_like(self.thresholds, floor_of(self.thresholds))
+        rows = _DECODERS[self.card.layout](outputs, canvas, self.card, limits)
+        most = self.card.max_objects
+        sure = sureness(rows.scores[:most], rows.class_ids[:most], self.thresholds)
+        return self._objects(rows.at(rows.scores >= self.thresholds[rows.class_ids]), outputs, canvas), sure
+
+    def _objects(self, rows: _Rows, outputs: Sequence[Floats], canvas: Canvas) -> Objects:
+        rows = rows.at(slice(self.card.max_objects))
+        masks = None
+        if self.card.task == "segment" and rows.coefficients is not None:
+            masks = _masks(rows.boxes, rows.coefficients, outputs[1][0], canvas)
+        return Objects(rows.boxes, rows.scores, rows.class_ids, masks)
+
+
+class _Rows(NamedTuple):
+    """Objects before their masks are drawn: boxes of the frame, best first."""
+
+    boxes: Floats
+    scores: Floats
+    class_ids: Ints
+    coefficients: Floats | None
+
+    def at(self, kept: Any) -> _Rows:
+        boxes, scores, class_ids, coefficients = self
+        return _Rows(boxes[kept], scores[kept], class_ids[kept], None if coefficients is None else coefficients[kept])
+
+
+def floor_of(thresholds: Floats) -> float:
+    """Return the score down to which a frame is read to see how doubtful it is."""
+    return float(thresholds.min()) / 4
+
+
+def sureness(scores: Floats, class_ids: Ints, thresholds: Floats) -> float:
+    """Return how far the most doubtful object is from its threshold, in [0, 1]; 1 where there is none.
+
+    Args:
+        scores: (n,) of the objects of one frame, whatever is below ``floor_of`` does not count.
+        class_ids: (n,).
+        thresholds: (classes,).
+    """
+    counted = scores >= floor_of(thresholds)
+    limits = thresholds[class_ids[counted]]
+    if not len(limits):
+        return 1.0
+    return float((np.abs(scores[counted] - limits) / np.maximum(limits, 1 - limits)).min())
 
 
 def _prepared(frame: Frame, card: Card) -> Canvas:
     high, wide = frame.shape[:2]
     to_high, to_wide = card.imgsz
+    new_high, new_wide, how = to_high, to_wide, cv2.INTER_LINEAR
     if card.letterbox == "stretch":
-        tensor = cv2.dnn.blobFromImage(frame, 1 / 255, (to_wide, to_high), swapRB=True)
-        return Canvas(tensor, (high, wide), (to_wide / wide, to_high / high), (0, 0))
-    gain = min(to_high / high, to_wide / wide)
-    new_wide, new_high = round(wide * gain), round(high * gain)
+        how = cv2.INTER_AREA if high * wide > to_high * to_wide else cv2.INTER_LINEAR  # as in training
+    else:
+        gain = min(to_high / high, to_wide / wide)
+        new_wide, new_high = max(1, round(wide * gain)), max(1, round(high * gain))
     if card.letterbox == "rect":
         to_wide = new_wide + (to_wide - new_wide) % card.stride
         to_high = new_high + (to_high - new_high) % card.stride
     # The tenth decides where half a pixel goes, as in training.
     left, top = round((to_wide - new_wide) / 2 - 0.1), round((to_high - new_high) / 2 - 0.1)
-    canvas = np.full((to_high, to_wide, 3), _GREY, dtype=np.uint8)
-    inside = canvas[top : top + new_high, left : left + new_wide]
-    if (new_high, new_wide) == (high, wide):
-        inside[:] = frame
-    else:
-        cv2.resize(frame, (new_wide, new_high), dst=inside, interpolation=cv2.INTER_LINEAR)
-    tensor = cv2.dnn.blobFromImage(canvas, 1 / 255, swapRB=True)
-    return Canvas(tensor, (high, wide), (gain, gain), (left, top))
+    if (new_high, new_wide) != (high, wide):
+        frame = cv2.resize(frame, (new_wide, new_high), interpolation=how)
+    tensor: Floats = np.empty((1, 3, to_high, to_wide), dtype=np.float32)
+    right, bottom = left + new_wide, top + new_high
+    for plane, channel in zip(tensor[0], reversed(cv2.split(frame))):
+        np.divide(channel, np.float32(255), out=plane[top:bottom, left:right])
+        for bar in (plane[:top], plane[bottom:], plane[top:bottom, :left], plane[top:bottom, right:]):
+            bar.fill(np.float32(_GREY) / np.float32(255))
+    return Canvas(tensor, (high, wide), (new_wide / wide, new_high / high), (left, top))
 
 
-def _from_yolo(outputs: Sequence[Floats], canvas: Canvas, card: Card, limits: Floats) -> Objects:
+def _from_yolo(outputs: Sequence[Floats], canvas: Canvas, card: Card, limits: Floats) -> _Rows:
     raw, count = outputs[0][0], len(card.names)
-    best = raw[4 : 4 + count].max(axis=0)
-    rows = raw[:, best > limits.min()]
-    class_ids = rows[4 : 4 + count].argmax(axis=0)
-    scores = rows[4 : 4 + count][class_ids, np.arange(rows.shape[1])]
-    centres, halves = rows[:2].T, rows[2:4].T / 2
+    likely = raw[:, raw[4 : 4 + count].max(axis=0) >= limits.min()].T
+    class_ids = likely[:, 4 : 4 + count].argmax(axis=1)
+    scores = likely[np.arange(len(likely)), 4 + class_ids]
+    centres, halves = likely[:, :2], likely[:, 2:4] / 2
     boxes = np.concatenate((centres - halves, centres + halves), axis=1)
-    kept = _not_suppressed(boxes, scores, class_ids, card)
-    kept = kept[scores[kept] > limits[class_ids[kept]]]
-    return Objects(_on_frame(boxes[kept], canvas), scores[kept], class_ids[kept])
+    rows = _Rows(boxes, scores, class_ids, likely[:, 4 + count :])
+    rows = rows.at((scores >= limits[class_ids]) & np.isfinite(likely).all(axis=1))
+    rows = rows.at(_not_suppressed(rows.boxes, rows.scores, rows.class_ids, card.nms_iou))
+    return rows._replace(boxes=_on_frame(rows.boxes, canvas))
 
 
-def _from_nms(outputs: Sequence[Floats], canvas: Canvas, card: Card, limits: Floats) -> Objects:
-    rows = outputs[0][0]
-    class_ids = rows[:, 5].astype(np.int64)
-    kept = rows[:, 4] > limits[class_ids]
-    return Objects(_on_frame(rows[kept, :4], canvas), rows[kept, 4], class_ids[kept])
+def _from_nms(outputs: Sequence[Floats], canvas: Canvas, card: Card, limits: Floats) -> _Rows:
+    found = outputs[0][0]
+    found = found[np.isfinite(found).all(axis=1)]
+    found = found[(found[:, 5] >= 0) & (found[:, 5] < len(card.names))]
+    found = found[found[:, 4] >= limits[found[:, 5].astype(np.int64)]]
+    found = found[np.argsort(-found[:, 4], kind="stable")]
+    return _Rows(_on_frame(found[:, :4], canvas), found[:, 4], found[:, 5].astype(np.int64), found[:, 6:])
 
 
-def _from_queries(outputs: Sequence[Floats], canvas: Canvas, card: Card, limits: Floats) -> Objects:
+def _from_queries(outputs: Sequence[Floats], canvas: Canvas, card: Card, limits: Floats) -> _Rows:
     scores, centred = outputs[0][0], outputs[1][0]
-    class_ids = scores.argmax(axis=1)
-    best = scores[np.arange(len(scores)), class_ids]
-    kept = np.flatnonzero(best > limits[class_ids])
-    kept = kept[np.argsort(-best[kept], kind="stable")][: card.max_objects]
-    high, wide = canvas.size_hw
-    centres, halves = centred[kept, :2], centred[kept, 2:] / 2
-    boxes = np.concatenate((centres - halves, centres + halves), axis=1) * np.array([wide, high] * 2, dtype=np.float32)
-    boxes = boxes.clip(0, np.array([wide, high] * 2, dtype=np.float32))
-    return Objects(boxes, best[kept], class_ids[kept])
+    queries, class_ids = np.nonzero(scores >= limits)  # one query may be several classes, as at home
+    best = np.argsort(-scores[queries, class_ids], kind="stable")
+    queries, class_ids = queries[best], class_ids[best]
+    centres, halves = centred[queries, :2], centred[queries, 2:] / 2
+    sides = np.array(canvas.size_hw[::-1] * 2, dtype=np.float32)
+    boxes = np.concatenate((centres - halves, centres + halves), axis=1).clip(0, 1) * sides
+    there = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # never true of NaN
+    return _Rows(boxes, scores[queries, class_ids], class_ids, None).at(there)
 
 
-_DECODERS: Mapping[str, Callable[[Sequence[Floats], Canvas, Card, Floats], Objects]] = {
+_DECODERS: Mapping[str, Callable[[Sequence[Floats], Canvas, Card, Floats], _Rows]] = {
     "yolo": _from_yolo,
     "nms": _from_nms,
     "queries": _from_queries,
 }
 
 
-def _not_suppressed(
-    boxes: Floats, scores: Floats, class_ids: npt.NDArray[np.int64], card: Card
-) -> npt.NDArray[np.int64]:
+def _not_suppressed(boxes: Floats, scores: Floats, class_ids: Ints, iou: float) -> Ints:
     """Return the rows that are left after NMS within each class, best first."""
     if not len(boxes):
         return np.zeros(0, dtype=np.int64)
     # Boxes of different classes are moved apart, so that one call sees them all.
-    corners = boxes[:, :2] + (class_ids * (boxes.max() + 1))[:, None]
+    corners = boxes[:, :2] + (class_ids * (float(boxes.max() - boxes.min()) + 1))[:, None]
     sized = np.concatenate((corners, boxes[:, 2:] - boxes[:, :2]), axis=1)
-    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores.tolist(), 0.0, card.nms_iou)
-    return np.asarray(kept, dtype=np.int64).reshape(-1)[: card.max_objects]
+    kept = cv2.dnn.NMSBoxes(sized.tolist(), scores.tolist(), 0.0, iou)
+    return np.asarray(kept, dtype=np.int64).reshape(-1)
 
 
 def _on_frame(boxes: Floats, canvas: Canvas) -> Floats:
@@ -270,3 +511,924 @@ def _on_frame(boxes: Floats, canvas: Canvas) -> Floats:
     moved = (boxes - np.array(canvas.pad_xy * 2, dtype=np.float32)) / np.array(canvas.gain_xy * 2, dtype=np.float32)
     cut: Floats = moved.clip(0, np.array([wide, high] * 2, dtype=np.float32)).astype(np.float32)
     return cut
+
+
+def _masks(boxes: Floats, coefficients: Floats, protos: Floats, canvas: Canvas) -> Masks:
+    """Draw the mask of each object inside its box only.
+
+    Args:
+        boxes: (n, 4) of the frame.
+        coefficients: (n, k).
+        protos: (k, mh, mw), a fraction of the canvas.
+        canvas: the frame that went in.
+    """
+    sizes, sides = canvas.size_hw, canvas.tensor.shape[2:]
+    new = [round(size * gain) for size, gain in zip(sizes, canvas.gain_xy[::-1])]
+    before = canvas.pad_xy[::-1]
+    stride = sides[0] // protos.shape[1]
+    bars = [*before, *(side - start - length for side, start, length in zip(sides, before, new))]
+    # Bars are cut off where they are whole pixels, so prototypes grow first where needed, as in evaluation.
+    grown = next((factor for factor in (1, 2) if not any(bar * factor % stride for bar in bars)), stride)
+    down, across = (
+        _resampling(
+            sizes[axis], new[axis] * grown // stride, before[axis] * grown // stride, grown, protos.shape[1 + axis]
+        )
+        for axis in (0, 1)
+    )
+    windows = []
+    for (left, top, right, bottom), own in zip(np.ceil(boxes).astype(int), coefficients):
+        rows, columns = down[top:bottom], across[left:right]
+        y, x = (
+            slice(*np.flatnonzero(some.any(axis=0))[[0, -1]] + (0, 1)) if len(some) else slice(0)
+            for some in (rows, columns)
+        )
+        logits = np.tensordot(own, protos[:, y, x], axes=1)
+        windows.append((int(left), int(top), rows[:, y] @ logits @ columns[:, x].T > 0))
+    return Masks(sizes, windows)
+
+
+@lru_cache(maxsize=8)
+def _resampling(size: int, inside: int, before: int, grown: int, protos: int) -> Floats:
+    """Return (size, protos) weights: prototypes grown, cut to the frame, and stretched to its pixels along one axis."""
+    cut = _bilinear(grown * protos, protos)[before : before + inside]
+    weights: Floats = _bilinear(size, inside) @ cut
+    return weights
+
+
+def _bilinear(to: int, origin: int) -> Floats:
+    """Return (to, origin) weights of bilinear interpolation between the middles of pixels, the edge repeated."""
+    places = ((np.arange(to) + 0.5) * origin / to - 0.5).clip(0, origin - 1)
+    lower = np.floor(places).astype(int)
+    upper, rows = np.minimum(lower + 1, origin - 1), np.arange(to)
+    weights: Floats = np.zeros((to, origin), dtype=np.float32)
+    np.add.at(weights, (rows, lower), 1 - (places - lower))
+    np.add.at(weights, (rows, upper), places - lower)
+    return weights
+
+
+_FIELDS: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 14: "entry", 20: "training", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "function": {7: "node", 11: "attribute"},
+    "training": {1: "graph", 2: "graph"},
+}
+"""The messages of ONNX in which a tensor can lie, by number of their field (onnx.proto)."""
+
+
+def card_of(path: Path) -> Card:
+    """Return the card of an ONNX file without a library.
+
+    Raises:
+        RuntimeFault: it is no ONNX file or no model of labelstill, or a tensor of it lies in another file: that could
+            be any file of this device, so nothing that reads one is called.
+    """
+    cards = []
+    try:
+        for kind, message in _messages("model", memoryview(path.read_bytes())):
+            if kind == "tensor" and any(number == 13 or (number == 14 and value) for number, value in _wire(message)):
+                raise RuntimeFault(
+                    f"{path}: keeps tensors in another file: expected a model in one file: export it anew"
+                )
+            if kind == "entry":
+                entry = {number: bytes(value) for number, value in _wire(message) if isinstance(value, memoryview)}
+                cards += [entry[2].decode()] if entry.get(1) == CARD_KEY.encode() else []
+    except OSError as error:
+        raise RuntimeFault(f"{path}: cannot be read ({error.strerror}): copy the bundle anew") from None
+    except (ValueError, IndexError, KeyError, RecursionError):
+        raise RuntimeFault(f"{path}: is no ONNX model: copy the bundle anew") from None
+    if len(cards) != 1:
+        raise RuntimeFault(f"{path}: has no card of labelstill: expected a model of labelstill export")
+    return Card.read(cards[0], str(path))
+
+
+def _messages(kind: str, data: memoryview) -> Iterator[tuple[str, memoryview]]:
+    inside = _FIELDS.get(kind, {})
+    for number, value in _wire(data) if inside else ():
+        if number in inside and isinstance(value, memoryview):
+            yield inside[number], value
+            yield from _messages(inside[number], value)
+
+
+def _wire(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yield number and value of every field of a message of Protocol Buffers. Raises ValueError, IndexError."""
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = data[place]
+            place += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while place < len(data):
+        number, form = divmod(varint(), 8)
+        if form == 0:
+            yield number, varint()
+            continue
+        if form not in (1, 2, 5):
+            raise ValueError(form)
+        size = varint() if form == 2 else {1: 8, 5: 4}[form]
+        if place + size > len(data):
+            raise ValueError(size)
+        yield number, data[place : place + size]
+        place += size
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files are all as they left home.
+
+    Attributes:
+        folder: of the bundle.
+        manifest: what manifest.json says.
+        cards: of the ONNX models, by precision.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    cards: Mapping[str, Card]
+
+
+def verify(folder: Path) -> Bundle:
+    """Compare a bundle with its manifest. Raises RuntimeFault: a file is changed, missing, or one model too many."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files, models, classes = dict(manifest["files"]), dict(manifest["models"]), list(manifest["classes"])
+        weights = manifest["weights"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RuntimeFault(f"{folder / MANIFEST}: cannot be read ({error!r}): copy the bundle anew") from None
+    if manifest.get("format") != _FORMAT:
+        raise RuntimeFault(f"{folder / MANIFEST}: has format {manifest.get('format')}, this runtime.py reads {_FORMAT}")
+    for name, expected in files.items():
+        path = folder / name
+        if os.path.isabs(name) or path.resolve() != folder.resolve() / name:
+            raise RuntimeFault(f"{path}: is a link or lies outside the bundle: copy the bundle anew")
+        if not path.is_file():
+            raise RuntimeFault(f"{path}: is missing: copy the bundle anew")
+        if _sha256(path) != expected:
+            raise RuntimeFault(f"{path}: is not as it left home (its sha256 differs): copy the bundle anew")
+    for name in ("classes.txt", *models.values()):
+        if name not in files:
+            raise RuntimeFault(f"{folder / MANIFEST}: does not list {name}: export the bundle anew")
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix in _MODEL_FILES and name not in files and name != ENGINE:
+            raise RuntimeFault(f"{path}: does not belong to the bundle: remove it")
+    if (folder / "classes.txt").read_text(encoding="utf-8").splitlines() != classes:
+        raise RuntimeFault(f"{folder / 'classes.txt'}: names other classes than {MANIFEST}: export the bundle anew")
+    cards = {precision: card_of(folder / name) for precision, name in models.items()}
+    for precision, card in cards.items():
+        for what, ours, theirs in (("weights", weights, card.weights), ("classes", classes, list(card.names))):
+            if ours != theirs:
+                where = folder / models[precision]
+                raise RuntimeFault(f"{where}: was made of other {what} than {MANIFEST} says: export the bundle anew")
+    return Bundle(folder, manifest, cards)
+
+
+def open_model(folder: Path, backend: str = "auto", precision: str | None = None, threads: int = 0) -> Model:
+    """Verify a bundle and open its model.
+
+    Args:
+        folder: of the bundle.
+        backend: onnx, tensorrt, or auto: the engine where one was built and TensorRT is here.
+        precision: of the ONNX model, fp32 if None; the engine has the one that it was built in.
+        threads: of ONNX Runtime, 0 leaves the choice to it.
+
+    Raises:
+        RuntimeFault: the bundle is not whole, or the engine is not of this device or this model.
+    """
+    bundle = verify(folder)
+    if backend == "auto":
+        backend = "tensorrt" if (folder / ENGINE_FACTS).is_file() and find_spec("tensorrt") else "onnx"
+    if backend == "tensorrt":
+        return Model(_engine_session(bundle, precision))
+    precision = precision or "fp32"
+    if precision not in bundle.cards:
+        raise RuntimeFault(f"{folder}: has no model in {precision}: expected one of {', '.join(sorted(bundle.cards))}")
+    return Model(OnnxSession(folder / bundle.manifest["models"][precision], threads=threads))
+
+
+def _engine_session(bundle: Bundle, precision: str | None) -> TensorRtSession:
+    where = bundle.folder / ENGINE_FACTS
+    try:
+        facts = json.loads(where.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise RuntimeFault(f"{where}: there is no engine yet, or its facts cannot be read: {_REBUILD}") from None
+    trt = _tensorrt()
+    card = engine_card(bundle, facts, trt.__version__, _Cuda().capability())
+    if precision not in (None, card.precision):
+        raise RuntimeFault(f"{where}: the engine is {card.precision}: run ./build.sh --precision {precision}")
+    return TensorRtSession(bundle.folder / ENGINE, card)
+
+
+def engine_card(bundle: Bundle, facts: Mapping[str, Any], tensorrt: str, sm: str) -> Card:
+    """Return the card of the model that an engine was built from.
+
+    Args:
+        bundle: it lies in.
+        facts: engine.json.
+        tensorrt: version here.
+        sm: compute capability here, such as 8.7.
+
+    Raises:
+        RuntimeFault: the engine was built from another model, by another TensorRT, or for another GPU.
+    """
+    where, found = bundle.folder / ENGINE_FACTS, (facts.get("tensorrt"), facts.get("sm"))
+    files, models = bundle.manifest["files"], bundle.manifest["models"]
+    origin = [name for name, file in models.items() if files[file] == facts.get("onnx_sha256")]
+    if not origin:
+        raise RuntimeFault(f"{where}: the engine was built from another model: {_REBUILD}")
+    if found[0] != tensorrt:
+        raise RuntimeFault(f"{where}: the engine is of TensorRT {found[0]}, here is {tensorrt}: {_REBUILD}")
+    if "".join(filter(str.isdigit, str(found[1]))) != "".join(filter(str.isdigit, sm)):
+        raise RuntimeFault(f"{where}: the engine is for a GPU of SM {found[1]}, this one has {sm}: {_REBUILD}")
+    if facts.get("precision") not in TOLERANCES:
+        raise RuntimeFault(f"{where}: the engine is of an unknown precision, {facts.get('precision')}: {_REBUILD}")
+    return replace(bundle.cards[origin[0]], precision=facts["precision"])
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class Tolerance(NamedTuple):
+    """How far a model may be from the golden outputs: score, IoU, share of objects without a partner."""
+
+    score: float
+    iou: float
+    unmatched: float
+
+
+TOLERANCES = {
+    "fp32": Tolerance(0.001, 0.99, 0.0),
+    "fp16": Tolerance(0.02, 0.95, 0.02),
+    "int8": Tolerance(0.2, 0.7, 0.1),
+}
+
+
+class Check(NamedTuple):
+    """A model beside the golden outputs.
+
+    Attributes:
+        images, objects: that were compared; objects count on both sides.
+        worst_score: largest difference of scores between partners; 0 without any.
+        worst_iou: smallest IoU between partners; 1 without any.
+        unmatched: objects clearly above their threshold that have no partner of their class.
+        passed: within the tolerance of the precision.
+    """
+
+    images: int
+    objects: int
+    worst_score: float
+    worst_iou: float
+    unmatched: int
+    passed: bool
+
+
+def self_check(folder: Path, model: Model) -> Check:
+    """Compare what a model finds with what the FP32 model found at home. Raises RuntimeFault: golden.npz is damaged."""
+    try:
+        with np.load(folder / "golden.npz", allow_pickle=False) as stored:
+            golden = {name: stored[name] for name in stored.files}
+        images = sorted({int(name.split(".")[0]) for name in golden})
+        said = [[golden[f"{image}.{part}"] for part in ("boxes", "scores", "class_ids")] for image in images]
+        fits = bool(images) and all(len(a) == len(b) == len(c) and a.shape[1:] == (4,) for a, b, c in said)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RuntimeFault(f"{folder / 'golden.npz'}: cannot be read ({error!r}): copy the bundle anew") from None
+    if not fits:
+        raise RuntimeFault(f"{folder / 'golden.npz'}: is not made of boxes, scores and classes: copy the bundle anew")
+    tolerance = TOLERANCES[model.card.precision]
+    objects, unmatched, scores, ious = 0, 0, [0.0], [1.0]
+    for image, (boxes, golden_scores, class_ids) in zip(images, said):
+        frame = cv2.imread(str(folder / "golden" / f"{image}.png"))
+        if frame is None:
+            raise RuntimeFault(f"{folder / 'golden' / str(image)}.png: cannot be read: copy the bundle anew")
+        seen = model(frame, floor_of(model.thresholds))
+        clear = seen.scores > model.thresholds[seen.class_ids] + tolerance.score
+        free = np.ones(len(seen.scores), dtype=bool)
+        for box, score, class_id in zip(boxes, golden_scores, class_ids):
+            overlap = _ious(box, seen.boxes_xyxy) * (free & (seen.class_ids == class_id))
+            partner = int(overlap.argmax()) if len(overlap) else 0
+            if not len(overlap) or overlap[partner] < 0.5:
+                unmatched += 1
+                continue
+            free[partner] = False
+            ious.append(float(overlap[partner]))
+            scores.append(abs(float(seen.scores[partner]) - float(score)))
+        unmatched += int((clear & free).sum())
+        objects += len(boxes) + int((seen.scores >= model.thresholds[seen.class_ids]).sum())
+    worst_score, worst_iou = max(scores), min(ious)
+    near = worst_score <= tolerance.score and worst_iou >= tolerance.iou
+    return Check(
+        len(images), objects, worst_score, worst_iou, unmatched, near and unmatched <= tolerance.unmatched * objects
+    )
+
+
+def _ious(box: Floats, boxes: Floats) -> Floats:
+    sides = (np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])).clip(0)
+    shared = sides.prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    union: Floats = np.maximum(areas - shared, np.finfo(np.float32).tiny)
+    return shared / union  # type: ignore[no-any-return]
+
+
+class Source(NamedTuple):
+    """Where frames come from.
+
+    Attributes:
+        frames: name and frame of each, BGR uint8 (h, w, 3); None in place of one that cannot be read.
+        live: frames do not wait: the newest one counts.
+    """
+
+    frames: Iterator[tuple[str, Frame | None]]
+    live: bool
+
+
+def folder_source(folder: Path) -> Source:
+    """Return every file of a folder and of those in it, sorted by path. Raises RuntimeFault: there is none."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not paths:
+        raise RuntimeFault(f"{folder}: expected a folder with images, there is no file in it")
+    return Source(((path.relative_to(folder).as_posix(), _image(path)) for path in paths), live=False)
+
+
+def video_source(path: Path) -> Source:
+    """Return every frame of a video file, named by its number. Raises RuntimeFault: it cannot be opened."""
+    return Source(_captured(_opened(str(path)), path.name, ends=True), live=False)
+
+
+def camera_source(which: str) -> Source:
+    """Return the frames of a camera: its number, its device, an address, or a GStreamer pipeline that ends in appsink.
+
+    Raises RuntimeFault: it cannot be opened, or, in the midst of frames, it gives no more of them.
+    """
+    capture = _opened(which)
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return Source(_captured(capture, which, ends=False), live=True)
+
+
+def _image(path: Path) -> Frame | None:
+    try:
+        return cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # more pixels than it is willing to read
+        return None
+
+
+def _opened(which: str) -> cv2.VideoCapture:
+    pipeline = "!" in which
+    capture = cv2.VideoCapture(int(which) if which.isdigit() else which, cv2.CAP_GSTREAMER if pipeline else cv2.CAP_ANY)
+    if not capture.isOpened():
+        hint = "; OpenCV was built without GStreamer?" if pipeline else ""
+        raise RuntimeFault(f"{which}: cannot be opened as a video{hint}: check the name and who may read it")
+    return capture
+
+
+def _captured(capture: cv2.VideoCapture, name: str, *, ends: bool) -> Iterator[tuple[str, Frame | None]]:
+    read, announced = 0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    try:
+        while True:
+            there, frame = capture.read()
+            if not there:
+                break
+            read += 1
+            yield name, frame
+        if ends and 0 < read < 0.98 * announced:  # what containers announce is now and then an estimate
+            yield f"{name} after frame {read} of {announced}", None
+    finally:
+        capture.release()
+    if not ends or not read:
+        raise RuntimeFault(f"{name}: gave no more frames after {read}: check it, then start again")
+
+
+class Allowance:
+    """At most so many in any 60 seconds; those above are counted."""
+
+    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take the bound and a clock in seconds."""
+        self._most = int(per_minute)
+        self._clock = clock
+        self._granted: deque[float] = deque()
+        self.refused = 0
+
+    def take(self) -> bool:
+        """Return whether one more is granted."""
+        now = self._clock()
+        while self._granted and now - self._granted[0] >= 60:
+            self._granted.popleft()
+        if len(self._granted) >= self._most:
+            self.refused += 1
+            return False
+        self._granted.append(now)
+        return True
+
+
+class Lane:
+    """A queue of few places between two threads; closing it wakes both of them."""
+
+    def __init__(self, places: int, *, newest_wins: bool = False) -> None:
+        """Take how many wait at most, and whether the oldest gives way to a new one or the new one waits."""
+        self._places = places
+        self._newest_wins = newest_wins
+        self._waiting: deque[Any] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self.dropped = 0
+
+    def put(self, item: Any) -> bool:
+        """Add one; False where the lane is closed."""
+        with self._changed:
+            if self._newest_wins and len(self._waiting) >= self._places:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._places)
+            if not self._closed:
+                self._waiting.append(item)
+            self._changed.notify_all()
+            return not self._closed
+
+    def close(self) -> None:
+        """Take no more; what waits can still be taken out."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or len(self._waiting))
+                if not self._waiting:
+                    return
+                item = self._waiting.popleft()
+                self._changed.notify_all()
+            yield item
+
+
+class Result(NamedTuple):
+    """What was seen in one frame.
+
+    Attributes:
+        number: of the frame in its source, from 0.
+        source: file, video or camera.
+        time: when it was read, unix seconds.
+        frame: BGR uint8 (h, w, 3).
+        objects: at their thresholds.
+        sure: see ``sureness``.
+        doubtful: less sure than the card's limit for a second look.
+        second: it is handed on for one; not where the bound per minute is reached.
+        ms: before the network, in it, and after it.
+        shadow: what another student says of the same frame.
+    """
+
+    number: int
+    source: str
+    time: float
+    frame: Frame
+    objects: Objects
+    sure: float
+    doubtful: bool
+    second: bool
+    ms: tuple[float, float, float]
+    shadow: Objects | None
+
+
+@dataclass
+class Tally:
+    """What became of the frames of a run.
+
+    Attributes:
+        seen: frames that were looked at.
+        objects: that were found in them.
+        unreadable: frames and files that could not be read.
+        dropped: frames of a camera for which there was no time.
+        doubtful: frames below the limit for a second look.
+        second: of these, handed on.
+        over_bound: of these, not handed on because of the bound per minute.
+        kept: pictures of doubtful frames that were written.
+        interrupted: by Ctrl-C or SIGTERM.
+    """
+
+    seen: int = 0
+    objects: int = 0
+    unreadable: int = 0
+    dropped: int = 0
+    doubtful: int = 0
+    second: int = 0
+    over_bound: int = 0
+    kept: int = 0
+    interrupted: bool = False
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def run(
+    model: Model,
+    source: Source,
+    on_result: Callable[[Result], None] | None = None,
+    on_unsure: Callable[[Frame, Objects], None] | None = None,
+    draw: Callable[[Result, Frame], None] | None = None,
+    shadow: Model | None = None,
+    *,
+    per_minute: float | None = None,
+    tell: Callable[[str], None] = _say,
+) -> Tally:
+    """Look at every frame of a source: one thread reads, one asks the network, the caller's gets the results.
+
+    Of a live source the newest frame counts and others are dropped; of another one no frame is lost.
+
+    Args:
+        model: that looks.
+        source: its frames.
+        on_result: called for every frame, in order.
+        on_unsure: called with frames that are doubtful by the card's second look, such as to ask a bigger model.
+        draw: called with a copy of the frame on which the objects are drawn.
+        shadow: another student of the same classes that sees the same frames.
+        per_minute: how many frames are handed on at most; None takes what the card says.
+        tell: called with lines for people.
+
+    Raises:
+        RuntimeFault: the source breaks off, or the shadow has other classes. What a callback or a session raises ends
+            the run, too, and is raised here. Ctrl-C ends the run and raises nothing.
+    """
+    if shadow is not None and shadow.card.names != model.card.names:
+        raise RuntimeFault(
+            f"the shadow knows {', '.join(shadow.card.names)}: expected the same classes in the same order"
+        )
+    limit = model.card.second_look
+    tally = Tally()
+    faults: list[Exception] = []
+    allowance = Allowance(limit["per_minute"] if limit and per_minute is None else per_minute or 0)
+    read, done = Lane(1 if source.live else 2, newest_wins=source.live), Lane(2)
+
+    def capture() -> None:
+        for number, (name, frame) in enumerate(source.frames):
+            if frame is None:
+                tally.unreadable += 1
+                tell(f"{name}: cannot be read as an image, left out")
+            elif not read.put((number, name, time.time(), frame)):
+                return
+
+    def infer() -> None:
+        for number, name, at, frame in read:
+            begun = time.perf_counter()
+            canvas = model.prepare(frame)
+            prepared = time.perf_counter()
+            outputs = model.session.run(canvas.tensor)
+            answered = time.perf_counter()
+            objects, sure = model.judge(outputs, canvas)
+            ms = 1000 * (prepared - begun), 1000 * (answered - prepared), 1000 * (time.perf_counter() - answered)
+            doubtful = limit is not None and sure < limit["below"]
+            second = doubtful and on_unsure is not None and allowance.take()
+            other = None if shadow is None else shadow(frame)
+            if not done.put(Result(number, name, at, frame, objects, sure, doubtful, second, ms, other)):
+                return
+
+    def guarded(work: Callable[[], None], *lanes: Lane) -> None:
+        try:
+            work()
+        except Exception as error:
+            faults.append(error)
+        finally:
+            for lane in lanes:
+                lane.close()
+
+    threads = [
+        threading.Thread(target=guarded, args=(capture, read), name="capture", daemon=True),
+        threading.Thread(target=guarded, args=(infer, read, done), name="infer", daemon=True),
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for result in done:
+            tally.seen += 1
+            tally.objects += len(result.objects.scores)
+            tally.doubtful += result.doubtful
+            tally.second += result.second
+            if result.second and on_unsure is not None:
+                on_unsure(result.frame, result.objects)
+            if on_result is not None:
+                on_result(result)
+            if draw is not None:
+                draw(result, drawn(result.frame, result.objects, model.card.names))
+    except KeyboardInterrupt:
+        tally.interrupted = True
+    finally:
+        for lane in (read, done):
+            lane.close()
+        for thread in threads:
+            thread.join(_PATIENCE)
+        tally.dropped, tally.over_bound = read.dropped, allowance.refused
+    if faults:
+        raise faults[0]
+    return tally
+
+
+def drawn(frame: Frame, objects: Objects, names: Sequence[str]) -> Frame:
+    """Return a copy of a frame with boxes, masks, classes and scores on it."""
+    picture = frame.copy()
+    thick = max(1, round(max(frame.shape[:2]) / 400))
+    for row, (box, score, class_id) in enumerate(zip(objects.boxes_xyxy, objects.scores, objects.class_ids)):
+        hue = np.array([[[int(class_id) * 67 % 180, 200, 230]]], dtype=np.uint8)
+        colour = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+        left, top, right, bottom = (round(float(edge)) for edge in box)
+        if objects.masks is not None:
+            x, y, inside = objects.masks.windows[row]
+            part = picture[y : y + inside.shape[0], x : x + inside.shape[1]]
+            part[inside] = part[inside] // 2 + np.array(colour, dtype=np.uint8) // 2
+        cv2.rectangle(picture, (left, top), (right, bottom), colour, thick)
+        words, at = f"{names[class_id]} {score:.2f}", (left, max(top - 2 * thick, 8 * thick))
+        cv2.putText(picture, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * thick, colour, thick)
+    return picture
+
+
+def frame_facts(frame: Frame) -> tuple[float, float, bytes]:
+    """Return light, blur and sketch of a frame, BGR uint8 (h, w, 3), all of them at 256 pixels width.
+
+    Returns:
+        Mean grey in [0, 1]; log1p of the variance of the Laplacian of the grey frame; 56 bytes: mean BGR in 4 x 4
+        fields, then a histogram of the directions of the gradient in 8 parts from 0 to 360 degrees, weighted by its
+        length, its sum 255.
+    """
+    small = cv2.resize(frame, (256, max(1, round(frame.shape[0] * 256 / frame.shape[1]))), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    x, y = (cv2.Sobel(grey, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+    length, angle = cv2.cartToPolar(x, y, angleInDegrees=True)
+    parts = np.bincount((angle.ravel() / 45).astype(np.int64) % 8, weights=length.ravel(), minlength=8)
+    parts = np.rint(255 * parts / max(parts.sum(), 1e-9))
+    fields = cv2.resize(small, (4, 4), interpolation=cv2.INTER_AREA)
+    blur = math.log1p(float(cv2.Laplacian(grey, cv2.CV_64F).var()))
+    return float(grey.mean()) / 255, blur, fields.tobytes() + parts.astype(np.uint8).tobytes()
+
+
+def rows_of(objects: Objects) -> list[list[float]]:
+    """Return objects as a log has them: class id, score to 3 decimals, edges in whole pixels."""
+    return [
+        [int(class_id), round(float(score), 3), *(round(float(edge)) for edge in box)]
+        for box, score, class_id in zip(objects.boxes_xyxy, objects.scores, objects.class_ids)
+    ]
+
+
+def log_head(card: Card) -> dict[str, Any]:
+    """Return the first line of a log."""
+    return {
+        "labelstill": "edge-log",
+        "format": _FORMAT,
+        "model": card.weights,
+        "precision": card.precision,
+        "names": list(card.names),
+        "thresholds": dict(card.thresholds),
+        "device": _device(),
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def log_line(result: Result, kept: str | None = None) -> dict[str, Any]:
+    """Return the line of a frame; ``kept`` is the picture that was kept of it, relative to the log."""
+    light, blur, sketch = frame_facts(result.frame)
+    line = {
+        "t": round(result.time, 3),
+        "n": result.number,
+        "source": result.source,
+        "wh": [result.frame.shape[1], result.frame.shape[0]],
+        "light": round(light, 4),
+        "blur": round(blur, 4),
+        "sketch": base64.b64encode(sketch).decode(),
+        "objects": rows_of(result.objects),
+        "sure": round(result.sure, 4),
+        "second": result.second,
+        "ms": [round(one, 3) for one in result.ms],
+    }
+    if kept is not None:
+        line["kept"] = kept
+    if result.shadow is not None:
+        line["shadow"] = rows_of(result.shadow)
+    return line
+
+
+class Log:
+    """JSON lines in files of bounded size, YYYYmmdd-HHMMSS.jsonl in UTC; the oldest go when there are too many."""
+
+    def __init__(
+        self,
+        folder: Path,
+        card: Card,
+        tell: Callable[[str], None] = _say,
+        *,
+        file_bytes: int = 1 << 24,
+        files: int = 32,
+    ) -> None:
+        """Take a folder that is made where it is not there; no file is written before the first line."""
+        self.folder = folder
+        self._card, self._tell = card, tell
+        self._file_bytes, self._files = file_bytes, files
+        self._file: Any = None
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Add a line, on the disk at once. A disk that takes no more ends the log and nothing else."""
+        if self._files == 0:
+            return
+        try:
+            if self._file is None or self._file.tell() >= self._file_bytes:
+                self._begin()
+            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self._tell(f"{self.folder}: {error.strerror}: nothing more is logged, the run goes on")
+            self._files = 0
+
+    def _begin(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = self.folder / time.strftime("%Y%m%d-%H%M%S.jsonl", time.gmtime())
+            try:
+                self._file = path.open("x", encoding="utf-8")
+                break
+            except FileExistsError:
+                time.sleep(0.05)  # a name is a second
+        self._file.write(json.dumps(log_head(self._card), separators=(",", ":")) + "\n")
+        logs = sorted(self.folder.glob("[0-9]" * 8 + "-" + "[0-9]" * 6 + ".jsonl"))
+        for old in logs[: max(0, len(logs) - self._files)]:
+            self._tell(f"{old}: removed, {self._files} logs are kept")
+            old.unlink()
+
+
+def _device() -> str:
+    for path, begin in (("/proc/device-tree/model", ""), ("/proc/cpuinfo", "model name")):
+        try:
+            lines = Path(path).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if line.startswith(begin):
+                return line.rpartition(": ")[2].strip("\0 ")
+    return platform.machine()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 could not finish, 3 the check failed, 130 interrupted."""
+    asked = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service is stopped as Ctrl-C stops a run
+    try:
+        return _COMMANDS.get(asked.verb, _follow)(asked)
+    except (RuntimeFault, OSError, cv2.error) as error:
+        _say("error: " + " ".join(str(error).split()))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _verify(asked: argparse.Namespace) -> int:
+    bundle = verify(asked.bundle)
+    facts = {"files": len(bundle.manifest["files"]), "models": sorted(bundle.cards)}
+    print(json.dumps(facts) if asked.json else f"{facts['files']} files are as they left home")
+    return 0
+
+
+def _check(asked: argparse.Namespace) -> int:
+    model = open_model(asked.bundle, asked.backend, asked.precision, asked.threads)
+    check = self_check(asked.bundle, model)
+    facts = {"backend": type(model.session).__name__, "precision": model.card.precision, **check._asdict()}
+    words = (
+        "{backend} {precision}: {verdict}. {objects} objects on {images} golden images; worst score difference "
+        "{worst_score:.4f}, worst IoU {worst_iou:.3f}, {unmatched} without a partner"
+    )
+    verdict = "as at home" if check.passed else "NOT as at home"
+    print(json.dumps(facts) if asked.json else words.format(verdict=verdict, **facts))
+    return 0 if check.passed else 3
+
+
+def _follow(asked: argparse.Namespace) -> int:
+    model = open_model(asked.bundle, asked.backend, asked.precision, asked.threads)
+    shadow = open_model(asked.shadow, asked.backend, None, asked.threads) if asked.shadow else None
+    for option in ("second_look_dir", "keep_frames"):
+        if getattr(asked, option) and model.card.second_look is None:
+            raise RuntimeFault(f"--{option.replace('_', '-')}: nothing says which frames of this model are doubtful")
+    sources: dict[str, Callable[[str], Source]] = {
+        "folder": lambda where: folder_source(Path(where)),
+        "video": lambda where: video_source(Path(where)),
+        "camera": camera_source,
+    }
+    if (
+        asked.verb == "folder"
+        and asked.out
+        and Path(asked.what).resolve() in (asked.out.resolve(), *asked.out.resolve().parents)
+    ):
+        raise RuntimeFault(f"--out {asked.out}: lies in the folder that is read: choose another one")
+    source = sources[asked.verb](asked.what)
+    log = Log(asked.log, model.card) if asked.log else None
+    keeping, kept = Allowance(asked.keep_per_minute), 0
+    begun = time.perf_counter()
+    if asked.out:
+        asked.out.mkdir(parents=True, exist_ok=True)
+    lines = (asked.out / "objects.jsonl").open("w", encoding="utf-8") if asked.out else None
+
+    def on_result(result: Result) -> None:
+        nonlocal kept
+        picture = None
+        if asked.keep_frames and result.doubtful and keeping.take():
+            picture = _tried(asked.keep_frames / f"{time.time_ns()}.jpg", result.frame)
+            kept += picture is not None
+        if log is not None:
+            log.write(log_line(result, None if picture is None else os.path.relpath(picture, asked.log)))
+        line = json.dumps({"file": result.source, "n": result.number, "objects": rows_of(result.objects)})
+        if lines is not None:
+            lines.write(line + "\n")
+        elif not asked.json:
+            print(line, flush=True)
+
+    def on_unsure(frame: Frame, objects: Objects) -> None:
+        _tried(asked.second_look_dir / f"{time.time_ns()}.png", frame)
+
+    def draw(result: Result, picture: Frame) -> None:
+        if asked.out:
+            name = "camera" if source.live else result.source
+            end = "" if asked.verb == "folder" else f"-{result.number:08d}"
+            _saved(asked.out / f"{name}{end}.jpg", picture)
+        if asked.show == "yes":
+            cv2.imshow("labelstill", picture)
+            cv2.waitKey(1)
+
+    tally = run(
+        model,
+        source,
+        on_result,
+        on_unsure if asked.second_look_dir else None,
+        draw if asked.out or asked.show == "yes" else None,
+        shadow,
+    )
+    if lines is not None:
+        lines.close()
+    tally.kept = kept
+    seconds = time.perf_counter() - begun
+    facts = {**asdict(tally), "seconds": round(seconds, 3), "frames_per_second": round(tally.seen / seconds, 2)}
+    if asked.json:
+        print(json.dumps(facts))
+    else:
+        _say(", ".join(f"{what.replace('_', ' ')} {value}" for what, value in facts.items()))
+    return 130 if tally.interrupted else 0
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {"verify": _verify, "check": _check}
+
+
+def _saved(path: Path, picture: Frame) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture):
+        raise RuntimeFault(f"{path}: cannot be written: is the disk full?")
+    return path
+
+
+def _tried(path: Path, picture: Frame) -> Path | None:
+    """Save a picture where the run goes on without it."""
+    try:
+        return _saved(path, picture)
+    except (RuntimeFault, OSError) as error:
+        _say(f"{error}: the run goes on")
+        return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="runtime.py", description="Finds objects with the model of this bundle.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verify|check|folder|video|camera")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--bundle", type=Path, default=Path(__file__).parent, metavar="DIR", help="the folder of this file"
+    )
+    common.add_argument("--json", action="store_true", help="print one JSON object")
+    running = argparse.ArgumentParser(add_help=False, parents=[common])
+    running.add_argument("--backend", choices=("auto", "onnx", "tensorrt"), default="auto")
+    running.add_argument("--precision", choices=sorted(TOLERANCES), help="of the model; fp32 with ONNX Runtime")
+    running.add_argument("--threads", type=int, default=0, metavar="N", help="of ONNX Runtime; 0 leaves it the choice")
+    following = argparse.ArgumentParser(add_help=False, parents=[running])
+    following.add_argument("--out", type=Path, metavar="DIR", help="write objects.jsonl and drawn pictures there")
+    following.add_argument("--log", type=Path, metavar="DIR", help="write logs for labelstill monitor, no pictures")
+    following.add_argument("--show", choices=("yes", "no"), default="no", help="in a window")
+    following.add_argument(
+        "--second-look-dir", type=Path, metavar="DIR", help="save doubtful frames for a bigger model"
+    )
+    following.add_argument("--shadow", type=Path, metavar="BUNDLE", help="log what another student says, too")
+    following.add_argument("--keep-frames", type=Path, metavar="DIR", help="keep doubtful frames as JPEG")
+    following.add_argument("--keep-per-minute", type=float, default=6, metavar="N", help="at most; 6 if left out")
+    verbs.add_parser("verify", parents=[common], help="compare every file with the manifest")
+    verbs.add_parser("check", parents=[running], help="compare the model with the golden outputs, too")
+    for verb, what in (("folder", "DIR"), ("video", "FILE"), ("camera", "N")):
+        verbs.add_parser(verb, parents=[following], help=f"find objects in a {verb}").add_argument("what", metavar=what)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -25,10 +26,15 @@ def run(
     project: Annotated[
         Path | None, typer.Option("--project", metavar="DIR", help="Folder of the demo.  [default: a fresh one here]")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="The whole loop: review, curation, a student, its edge bundle; ten minutes.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Draw warehouse photos, label them from words, export and report. Offline, with the bundled teacher."""
     root = (project or _fresh_folder()).expanduser().absolute()
+    if full:
+        return _full(root, as_json=as_json)
     write_photos(root / "photos", PHOTOS)
     request = LabelRequest((root / "photos",), root, CLASSES, detector="bundled")
     ending, code = perform(request, quiet=as_json)
@@ -50,6 +56,25 @@ def run(
     else:
         print(_as_text(root, ending.summary.seconds, found, exports, report))
     return code
+
+
+def _full(root: Path, *, as_json: bool) -> int:
+    from ..demo.whole_loop import Loop
+
+    loop = Loop(root, (lambda _line: None) if as_json else partial(print, flush=True), quiet=as_json)
+    loop.run()
+    places = {"report": root / "reports/student-demo.html", "bundle": loop.bundle}
+    seconds = {step.name: round(step.seconds, 1) for step in loop.steps}
+    if as_json:
+        said = {"project": str(root), "seconds": seconds, "label_studio": loop.studio}
+        print(json.dumps(said | {name: str(path) for name, path in places.items()}))
+        return 0
+    lines = [f"\nfrom words to an edge bundle in {sum(seconds.values()) / 60:.1f} min"]
+    lines += [f"  {took:6.1f} s  {name}" for name, took in seconds.items()]
+    lines += ["where it lies"] + [f"  {name:6}  {display(path)}" for name, path in places.items()]
+    lines += ["next", f"  copy {display(loop.bundle)} to the device and run ./build.sh there"]
+    print("\n".join(lines))
+    return 0
 
 
 def _as_text(root: Path, seconds: float, found: dict[str, int], exports: dict[str, str], report: Path) -> str:

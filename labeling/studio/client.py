@@ -25,6 +25,7 @@ _VERSION = Shape(
 )
 _PROJECT = Shape("a project", has("id", "label_config"))
 _PREDICTION = Shape("a prediction", has("id"))
+_ANNOTATION = Shape("an annotation", has("id"))
 _TASK = Shape("a task", has("id", "data"))
 _STORAGE = Shape("a storage", has("id", "path"))
 _PROJECTS = Shape("a page of projects", lambda page: has("results", "next")(page) and rows("id")(page["results"]))
@@ -205,6 +206,10 @@ class StudioClient:
     def delete_prediction(self, prediction_id: int) -> None:
         """Delete a prediction."""
         self._wire.json("DELETE", f"/api/predictions/{prediction_id}/", _DONE, absent=True)
+
+    def create_annotation(self, task_id: int, **fields: object) -> Row:
+        """Return a new annotation of a task, as if the owner of the token had submitted it. Raises InDoubt."""
+        return self._row("POST", f"/api/tasks/{task_id}/annotations/", _ANNOTATION, fields)
 
     # Pictures ------------------------------------------------------------------------------------------------------
 

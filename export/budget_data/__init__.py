@@ -1,0 +1,1 @@
+"""Published times with their sources, counted work of models, devices, and the coefficients fitted on them."""

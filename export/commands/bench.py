@@ -1,0 +1,67 @@
+"""`labelstill bench`: how fast an exported student is on this machine, and how right."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from labeling.core.errors import InputError, MissingExtraError
+from labeling.image_files import display
+from labeling.tables import printable
+
+
+def run(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that labelstill export wrote.")],
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Photos to time; the golden images if left out.")
+    ] = None,
+    fps: Annotated[
+        float, typer.Option("--fps", min=0, help="Frames per second one by one that it must reach; 0 for no gate.")
+    ] = 0,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"] | None, typer.Option("--precision", help="Which model; fp32 if left out.")
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Of ONNX Runtime; 0 leaves the choice to it.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write JSON there; a bundle is sealed and holds none.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Time an exported student on this machine with ONNX Runtime, and compare it with its golden outputs.
+
+    The same that bench.py of the bundle does on a device. It exits with 3 if the model finds other things than when it
+    was exported, or if frames one by one, outliers included, do not reach --fps in the mean.
+    """
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("onnxruntime", "edge") from error
+    if not math.isfinite(fps):
+        raise InputError(f"--fps is {fps}: expected frames per second such as 60, or 0")
+    from ..bench import GATE_FAILED, faults, lines, markdown, measure, report
+    from ..runtime import RuntimeFault
+
+    if out is not None and out.resolve().is_relative_to(bundle.resolve()):
+        raise InputError(f"--out is {display(out)}: a bundle is sealed by its manifest: name a file outside of it")
+    try:
+        result = measure(bundle, images, backend="onnx", precision=precision, threads=threads)
+    except RuntimeFault as error:
+        raise InputError(str(error)) from error
+    failed, text = faults(result, fps), json.dumps(report(result, fps))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        print(text)
+    else:
+        print("\n".join(map(printable, [*lines(result), "", *markdown(result).splitlines()])))
+        if out is not None:
+            print(f"wrote {display(out)}")
+    for sentence in failed:
+        print(f"FAILED: {printable(sentence)}", file=sys.stderr)
+    return GATE_FAILED if failed else 0

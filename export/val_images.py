@@ -1,0 +1,63 @@
+"""The validation images as an export needs them: as frames, and with what people say about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from distill import speakers
+from distill.asking import Asking, is_segmenter
+from distill.evaluate import Evaluation, evaluate
+from distill.objects import Objects
+
+from .predictor import EdgePredictor
+from .runtime import Frame, Model, OnnxSession
+
+_RESAMPLES = 2
+"""Intervals are not asked for: all precisions see the same images."""
+
+
+class ValImages:
+    """The images of val; the test part is not looked at."""
+
+    def __init__(self, asking: Asking) -> None:
+        """Take who is asked about a run; val holds nothing that it has learned from, or this raises StateError."""
+        asking.check_unseen(asking.run, "val")
+        self._asking = asking
+
+    def frames(self, count: int | None = None) -> Iterator[tuple[str, Frame]]:
+        """Yield (name, BGR uint8 (h, w, 3)) of the images that can be read, at most so many, always the same ones."""
+        asking = self._asking
+        # The order of hashes says nothing about the images.
+        images = sorted(asking.split.images("val", asking.fold))
+        names = asking.store.names_of(images)
+        readable = ((one, photo) for one in images if (photo := asking.photos.photo(one)) is not None)
+        for sha256, photo in islice(readable, count):
+            yield names[sha256], np.ascontiguousarray(photo.pixels[:, :, ::-1])
+
+    @cached_property
+    def truth(self) -> dict[str, Objects]:
+        """What people say, by name of the image; empty where nobody has spoken about any."""
+        asking = self._asking
+        images, _left_out = asking.with_truth("val")
+        said = speakers.truth(asking.store, images, asking.names, unreviewed=asking.unreviewed, masks=self._masks)
+        names = asking.store.names_of(images)
+        return {names[one.sha256]: one for one in said}
+
+    def evaluation(self, onnx: Path) -> Evaluation | None:
+        """Return how good a model file is, as the device runs it; None where nobody knows the truth of an image."""
+        asking, by_image = self._asking, {one.sha256: one for one in self.truth.values()}
+        if not by_image:
+            return None
+        predictor = EdgePredictor(Model(OnnxSession(onnx)))
+        said = speakers.student(predictor, list(by_image), asking.photos.photo, asking.names)
+        truth = [by_image[sha256] for sha256 in said.images]
+        return evaluate(truth, said.objects, asking.names, masks=self._masks, resamples=_RESAMPLES)
+
+    @property
+    def _masks(self) -> bool:
+        return is_segmenter(self._asking.run)
