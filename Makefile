@@ -8,7 +8,7 @@ STUDIO_INSTALLED := $(STUDIO)/.installed
 PEER := .bench/peer/autodistill
 PYTEST := $(BIN)/python -m pytest
 SIDE_BY_SIDE := -n auto --dist loadfile
-BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu studio
+BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu studio edge
 
 .PHONY: help setup studio-env demo test test-fast test-slow check bench measure measure-curation measure-student clean
 

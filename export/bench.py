@@ -200,7 +200,7 @@ def lines(result: Result) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time the bundle in which this file lies and return the exit code: 0 ok, 1 could not finish, 3 a gate failed."""
+    """Time a bundle and return the exit code: 0 ok, 1 could not finish, 3 a gate failed, 130 interrupted."""
     asked = _parser().parse_args(arguments)
     try:
         result = measure(
@@ -220,6 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RuntimeFault, OSError, cv2.error) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     if asked.json == _STDOUT:
         print(text)
     else:

@@ -22,7 +22,7 @@ from .onnx_files import read_card, write_card
 from .parity import FP16, FP32, Limits, Parity, compare, worst_picture
 from .predictor import TorchSession
 from .runtime import Card, Model, OnnxSession, Session
-from .second_look import calibrate
+from .second_look import SecondLook, second_look
 from .to_onnx import DEFAULT_THRESHOLD, ExportSettings, to_half, to_onnx
 from .val_images import ValImages
 
@@ -54,6 +54,7 @@ class Making:
     _val: ValImages = field(init=False)
     _parities: dict[str, Parity] = field(default_factory=dict)
     _evaluations: dict[str, Evaluation | None] = field(default_factory=dict)
+    _look: SecondLook | None = None
     _int8: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -87,16 +88,18 @@ class Making:
         return path
 
     def measure(self) -> None:
-        """Write the cards that go out, with the doubt from which on a frame needs a second look, and measure on val."""
+        """Measure on val, and write the cards that go out, with the doubt from which on a frame needs a second look."""
         card = self._card()
         card = replace(card, thresholds=dict.fromkeys(card.names, self.threshold))
-        write_card(self._file("fp32"), card)
-        self.asking.tell("calibrating the second look on val")
-        look = calibrate(self._model(), (frame for _, frame in self._val.frames()))
         for precision, file in self._models().items():
-            write_card(self.folder / file, replace(card, precision=precision, second_look=look))
             self.asking.tell(f"measuring {precision} on val")
-            self._evaluations[precision] = self._val.evaluation(self.folder / file)
+            seen = self._val.seen(self.folder / file)
+            self._evaluations[precision] = None if seen is None else seen.evaluation()
+            if seen is not None and self._look is None:
+                limits = dict.fromkeys(seen.names, self.threshold)
+                self._look = second_look(seen.truth, seen.found, seen.names, limits)
+                card = replace(card, second_look=self._look.card)
+            write_card(self.folder / file, replace(card, precision=precision))
         if not self._val.truth:
             self.remarks.append("Accuracy was not measured: nobody has reviewed an image of val.")
         if lost := len(self.asking.photos.vanished):
@@ -116,10 +119,10 @@ class Making:
         tried: list[Evaluation] = []
 
         def judge(path: Path) -> Verdict:
-            seen = self._val.evaluation(path)
+            seen = self._val.seen(path)
             assert seen is not None  # the same images as for the reference
-            tried.append(seen)
-            return gate(reference, seen, asking.names)
+            tried.append(seen.evaluation())
+            return gate(reference, tried[-1], asking.names)
 
         found = search(self._file("fp32"), self._file("int8"), chosen.frames(), judge, tell=asking.tell)
         self.remarks += [f"INT8: {remark}." for remark in chosen.remarks]
@@ -155,6 +158,7 @@ class Making:
             "versions": versions() | {name: version(name) for name in _LIBRARIES},
             "accuracy": {precision: _figures(one) for precision, one in self._evaluations.items()},
             "parity": {precision: _agreement(one) for precision, one in self._parities.items()},
+            "second_look": None if self._look is None else {**self._look.card, "sentence": self._look.sentence()},
             "int8": self._int8,
             "remarks": self.remarks,
             "faults": self.faults,

@@ -15,7 +15,7 @@ from labeling.core.errors import InputError
 from labeling.image_files import display
 
 from . import runtime
-from .agreement import Agreement, Alone, Seen, agreement, compared
+from .agreement import MIN_IOU, Agreement, Alone, Seen, agreement, compared
 from .predictor import objects_of
 from .runtime import Frame, Model, Session
 
@@ -34,6 +34,7 @@ class Limits:
         min_iou: of the worst pair of boxes, in [0, 1].
         median_iou: of the median pair.
         score: largest difference of the scores of a pair.
+        median_score: median difference.
         alone: largest share of objects that only one of the two sees. One whose score is within ``score`` of its
             threshold does not count.
         median_mask_iou: of the median pair of masks.
@@ -43,16 +44,22 @@ class Limits:
     min_iou: float
     median_iou: float
     score: float
+    median_score: float
     alone: float
     median_mask_iou: float
     ap: float
 
 
-FP32 = Limits(min_iou=0.99, median_iou=0.999, score=0.001, alone=0.002, median_mask_iou=0.99, ap=0.001)
+FP32 = Limits(
+    min_iou=0.99, median_iou=0.999, score=0.001, median_score=1e-4, alone=0.002, median_mask_iou=0.99, ap=0.001
+)
 """The same arithmetic in another order. What is left for objects seen by one is a box at the IoU of NMS itself."""
 
-FP16 = Limits(min_iou=0.8, median_iou=0.98, score=0.03, alone=0.03, median_mask_iou=0.97, ap=0.005)
-"""Weights and features with 11 bits."""
+FP16 = Limits(
+    min_iou=MIN_IOU, median_iou=0.98, score=0.1, median_score=0.01, alone=0.03, median_mask_iou=0.97, ap=0.005
+)
+"""Weights and features with 11 bits. Where two boxes of one object score the same, NMS may keep the other one, so that
+single pairs say little."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +113,7 @@ class Parity:
             _below("the worst pair of boxes has an IoU of", self.all.min_iou, limits.min_iou),
             _below("the median pair of boxes has an IoU of", self.all.median_iou, limits.median_iou),
             _above("scores differ by up to", self.all.max_score, limits.score),
+            _above("scores differ in the median by", self.all.median_score, limits.median_score),
             _below("the median pair of masks has an IoU of", self.all.median_mask_iou, limits.median_mask_iou),
             _above(f"only one of the two sees {far} objects, a share of", share, limits.alone),
             _above("AP falls by", None if self.ap is None else self.ap[0] - self.ap[1], limits.ap),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import ctypes
+import errno
 import hashlib
 import json
 import math
@@ -1161,14 +1162,19 @@ def frame_facts(frame: Frame) -> tuple[float, float, bytes]:
         fields, then a histogram of the directions of the gradient in 8 parts from 0 to 360 degrees, weighted by its
         length, its sum 255.
     """
-    small = cv2.resize(frame, (256, max(1, round(frame.shape[0] * 256 / frame.shape[1]))), interpolation=cv2.INTER_AREA)
+    high, wide = frame.shape[:2]
+    part = max(1, min(wide // 256, high))
+    # Whole pixels are averaged first: OpenCV does that ten times as fast as any other area.
+    whole = frame[: high // part * part, : wide // part * part]
+    small = cv2.resize(whole, (wide // part, high // part), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(small, (256, max(1, round(high * 256 / wide))), interpolation=cv2.INTER_LINEAR)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     x, y = (cv2.Sobel(grey, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
     length, angle = cv2.cartToPolar(x, y, angleInDegrees=True)
-    parts = np.bincount((angle.ravel() / 45).astype(np.int64) % 8, weights=length.ravel(), minlength=8)
+    parts = np.bincount((angle.ravel() / 45).astype(np.uint8) % 8, weights=length.ravel(), minlength=8)
     parts = np.rint(255 * parts / max(parts.sum(), 1e-9))
     fields = cv2.resize(small, (4, 4), interpolation=cv2.INTER_AREA)
-    blur = math.log1p(float(cv2.Laplacian(grey, cv2.CV_64F).var()))
+    blur = math.log1p(float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1][0, 0]) ** 2)
     return float(grey.mean()) / 255, blur, fields.tobytes() + parts.astype(np.uint8).tobytes()
 
 
@@ -1242,8 +1248,7 @@ class Log:
         try:
             if self._file is None or self._file.tell() >= self._file_bytes:
                 self._begin()
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            self._file.flush()
+            self._add(line)
         except OSError as error:
             self._tell(f"{self.folder}: {error.strerror}: nothing more is logged, the run goes on")
             self._files = 0
@@ -1255,15 +1260,20 @@ class Log:
         while True:
             path = self.folder / time.strftime("%Y%m%d-%H%M%S.jsonl", time.gmtime())
             try:
-                self._file = path.open("x", encoding="utf-8")
+                self._file = path.open("xb", buffering=0)  # a line is on its way at once, or known to be cut
                 break
             except FileExistsError:
                 time.sleep(0.05)  # a name is a second
-        self._file.write(json.dumps(log_head(self._card), separators=(",", ":")) + "\n")
+        self._add(log_head(self._card))
         logs = sorted(self.folder.glob("[0-9]" * 8 + "-" + "[0-9]" * 6 + ".jsonl"))
         for old in logs[: max(0, len(logs) - self._files)]:
             self._tell(f"{old}: removed, {self._files} logs are kept")
             old.unlink()
+
+    def _add(self, line: Mapping[str, Any]) -> None:
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        if self._file.write(data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _device() -> str:

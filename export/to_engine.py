@@ -12,8 +12,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from math import ceil
 from pathlib import Path
@@ -21,11 +20,11 @@ from typing import Any
 
 try:
     from . import device, trtexec
-    from .runtime import CARD_KEY, Card, RuntimeFault
+    from .runtime import Card, RuntimeFault, card_of
 except ImportError:  # in a bundle the files lie side by side
     import device  # type: ignore[import-not-found,no-redef]
     import trtexec  # type: ignore[import-not-found,no-redef]
-    from runtime import CARD_KEY, Card, RuntimeFault  # type: ignore[import-not-found,no-redef]
+    from runtime import Card, RuntimeFault, card_of  # type: ignore[import-not-found,no-redef]
 
 ENGINE, FACTS, CACHE = "model.engine", "engine.json", "timing.cache"
 _INPUT = "images"
@@ -58,8 +57,8 @@ def build(
         log: takes every line that TensorRT says.
 
     Returns:
-        What engine.json says: onnx, onnx_sha256 and card of the model that was built, precision, tensorrt, cuda,
-        jetpack, sm, device, built_at.
+        What engine.json says: onnx and onnx_sha256 of the model that was built, precision, tensorrt, cuda, jetpack, sm,
+        device, built_at.
 
     Raises:
         RuntimeFault: no TensorRT, no such model, or TensorRT refused: its first error and what it means.
@@ -85,14 +84,14 @@ def build(
             version = trtexec.run(program, source, aside, [f"--timingCacheFile={cache}", *options], log)
         else:
             raise RuntimeFault(_missing(api))
-        facts = json.dumps(_facts(source, precision, version), indent=2)
+        facts = _facts(source, precision, version)
         written = engine.with_name(FACTS)
         written.unlink(missing_ok=True)  # an engine without it is refused: never the new one with the facts of the old
         os.replace(aside, engine)
-        written.write_text(facts + "\n", encoding="utf-8")
+        written.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     finally:
         aside.unlink(missing_ok=True)
-    return dict(json.loads(facts))
+    return facts
 
 
 def check(onnx: Path, precision: str = "fp32", log: Callable[[str], None] = print) -> str:
@@ -169,24 +168,6 @@ def shapes(card: Card) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...
     high, wide = card.imgsz
     usual = min(high, ceil(wide * 9 / 16 / card.stride) * card.stride)
     return (1, 3, card.stride, card.stride), (1, 3, usual, wide), (1, 3, high, wide)
-
-
-def card_of(onnx: Path) -> Card:
-    """Return the card of a model, read without a library: a device with TensorRT alone has none for ONNX.
-
-    Raises:
-        RuntimeFault: the file is missing, is no ONNX or has no card.
-    """
-    try:
-        entries = [dict(_fields(entry)) for key, entry in _fields(memoryview(onnx.read_bytes())) if key == 14]
-    except OSError as error:
-        raise RuntimeFault(f"{onnx}: cannot be read ({error.strerror})") from None
-    except (IndexError, KeyError):
-        raise RuntimeFault(f"{onnx}: is no ONNX file, or a broken one: copy the bundle anew") from None
-    for entry in entries:
-        if bytes(entry.get(1, b"")) == CARD_KEY.encode():
-            return Card.read(bytes(entry.get(2, b"")).decode(errors="replace"), str(onnx))
-    raise RuntimeFault(f"{onnx}: has no card of labelstill: expected a model of labelstill export")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -293,6 +274,8 @@ def _options(card: Card, offered: str, precision: str, workspace_mb: int | None)
 
 def _facts(onnx: Path, precision: str, version: str) -> dict[str, Any]:
     here = device.facts()
+    if version == "unknown" or str(here["tensorrt"]).startswith(version + "."):
+        version = here["tensorrt"] or version  # trtexec leaves out the last of four numbers, the runtime compares all
     return {
         "onnx": onnx.name,
         "onnx_sha256": hashlib.sha256(onnx.read_bytes()).hexdigest(),
@@ -303,33 +286,7 @@ def _facts(onnx: Path, precision: str, version: str) -> dict[str, Any]:
         "sm": here["sm"],
         "device": here["device"] or here["gpu"],
         "built_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),  # noqa: UP017 (Python 3.8)
-        "card": asdict(replace(card_of(onnx), precision=precision)),
     }
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield number and bytes of the fields of a protobuf message that have a length: texts and messages."""
-    at = 0
-    while at < len(message):
-        tag, at = _varint(message, at)
-        if tag & 7 == 2:
-            size, at = _varint(message, at)
-            if at + size > len(message):
-                raise IndexError("ends too early")
-            yield tag >> 3, message[at : at + size]
-            at += size
-        elif tag & 7 == 0:
-            _, at = _varint(message, at)
-        else:
-            at += {1: 8, 5: 4}[tag & 7]
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while message[at] & 0x80:
-        value |= (message[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    return value | message[at] << shift, at + 1
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,20 @@ from .runtime import Frame, Model, OnnxSession
 
 _RESAMPLES = 2
 """Intervals are not asked for: all precisions see the same images."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """What is there and what a model file sees, of any score, in the same images; masks say that it draws some."""
+
+    truth: tuple[Objects, ...]
+    found: tuple[Objects, ...]
+    names: tuple[str, ...]
+    masks: bool
+
+    def evaluation(self) -> Evaluation:
+        """Return how good that is, as students are measured."""
+        return evaluate(self.truth, self.found, self.names, masks=self.masks, resamples=_RESAMPLES)
 
 
 class ValImages:
@@ -48,15 +63,15 @@ class ValImages:
         names = asking.store.names_of(images)
         return {names[one.sha256]: one for one in said}
 
-    def evaluation(self, onnx: Path) -> Evaluation | None:
-        """Return how good a model file is, as the device runs it; None where nobody knows the truth of an image."""
+    def seen(self, onnx: Path) -> Seen | None:
+        """Ask a model file, as the device runs it; None where there is no image of which somebody knows the truth."""
         asking, by_image = self._asking, {one.sha256: one for one in self.truth.values()}
         if not by_image:
             return None
         predictor = EdgePredictor(Model(OnnxSession(onnx)))
         said = speakers.student(predictor, list(by_image), asking.photos.photo, asking.names)
-        truth = [by_image[sha256] for sha256 in said.images]
-        return evaluate(truth, said.objects, asking.names, masks=self._masks, resamples=_RESAMPLES)
+        truth = tuple(by_image[sha256] for sha256 in said.images)
+        return Seen(truth, said.objects, asking.names, self._masks) if truth else None
 
     @property
     def _masks(self) -> bool:

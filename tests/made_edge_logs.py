@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.fakes import draw
+
 NAMES = ("person", "forklift", "pallet")
 
 
@@ -94,3 +96,12 @@ def write(path: Path, lines: Iterable[dict[str, Any]], **changes: Any) -> Path:
         for line in (header(**changes), *lines):
             file.write(json.dumps(line) + "\n")
     return path
+
+
+def drawn_log(folder: Path, count: int) -> Path:
+    """Write a log whose first frames were kept as pictures of rectangles; four more were not kept."""
+    lines = list(frames(World(), count + 4))
+    for number, line in enumerate(lines[:count]):
+        draw(folder / "kept" / f"{number}.png", [("red", (10, 10, 30 + number, 30))], salt=number)
+        line |= {"kept": f"kept/{number}.png", "sure": number / 100}
+    return write(folder / "a.jsonl", lines)

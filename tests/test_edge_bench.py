@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -25,6 +27,7 @@ from export.bench import COLUMNS, STAGES, Result, faults, lines, markdown, repor
 from export.runtime import Canvas, Card, Check, Floats, Frame, Model, Objects, RuntimeFault
 from export.timing import Stage, Timing, bench, photos, remarks
 from tests.made_bundles import flat_bundle
+from tests.paths import ROOT
 
 CARD = Card(
     kind="ultralytics", model="yolov8n", task="detect", names=("a", "b"), imgsz=(32, 64), dynamic=False,
@@ -90,11 +93,11 @@ def test_each_stage_gets_the_time_that_it_took_and_outliers_stay() -> None:
     assert tuple(stages) == STAGES
     assert {stage.n for stage in stages.values()} == {8}
     for name, least in zip(STAGES, (4, 9, 14, 27), strict=True):
-        assert least <= stages[name].p50 < least + 6, name
+        assert least <= stages[name].p50 < 3 * least, name
+    assert stages["pre"].p50 < stages["inference"].p50 < stages["post"].p50
     assert stages["inference"].max >= 80 > stages["inference"].p50
     assert stages["inference"].mean >= (80 + 7 * 9) / 8
-    assert stages["pre"].max < 40
-    assert stages["post"].max < 40
+    assert max(stages["pre"].max, stages["post"].max) < 80
     assert measured.fps == pytest.approx(1000 / stages["end to end"].mean)
     assert measured.sizes == {"64 x 32": 4}
 
@@ -103,14 +106,14 @@ def test_warm_up_does_not_count_and_shows_every_frame_once() -> None:
     session = Sleeper(slow_call=0)
     measured = bench(Model(session), _frames(5), calls=3, warm_up=1)
     assert session.calls[:5] == [0, 1, 2, 3, 4]
-    assert measured.stages["inference"].max < 60
+    assert measured.stages["inference"].max < 80
 
 
 def test_the_overlapped_loop_sees_the_same_frames_at_the_rate_of_the_clock() -> None:
     session = Sleeper()
     measured = bench(Model(session), _frames(2), calls=20, warm_up=1)
     assert len(session.calls) == 2 + 20 + 20
-    assert 30 < measured.overlapped_fps < 1000 / 9
+    assert 10 < measured.overlapped_fps < 1000 / 9
 
 
 @pytest.mark.parametrize(("frames", "calls"), [(0, 5), (1, 0)])
@@ -304,3 +307,50 @@ def test_other_photos_than_the_golden_ones_can_be_timed(whole: Path, tmp_path: P
     result = edge_bench.measure(whole, tmp_path, calls=2)
     assert result.timing.sizes == {"56 x 40": 1}
     assert result.golden.images == 2
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "bench"))
+    return importlib.import_module("edge")
+
+
+@pytest.mark.torch
+def test_two_ways_of_finding_boxes_are_compared_box_by_box(script: ModuleType) -> None:
+    box, moved, far = [0.0, 0, 10, 10], [0.0, 0, 10, 9.5], [20.0, 20, 30, 30]
+
+    def seen(*rows: tuple[int, list[float]]) -> Any:
+        return np.array([[class_id, *edges] for class_id, edges in rows], dtype=np.float32).reshape(-1, 5)
+
+    assert script._same({"a": seen((1, box))}, {"a": seen((1, moved))}) == 100
+    assert script._same({"a": seen((1, box))}, {"a": seen((2, box))}) == 0
+    assert script._same({"a": seen((1, box), (1, far))}, {"a": seen((1, box))}) == pytest.approx(200 / 3)
+    assert script._same({"a": seen()}, {"a": seen()}) is None
+    with pytest.raises(SystemExit, match="different files"):
+        script._same({"a": seen()}, {"b": seen()})
+
+
+@pytest.mark.torch
+def test_the_video_of_the_bench_moves_and_holds_every_frame(script: ModuleType, tmp_path: Path) -> None:
+    grain = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.jpg"), cv2.resize(grain, (640, 480)))
+    capture = cv2.VideoCapture(str(script._video(tmp_path / "v.mp4", [tmp_path / "a.jpg"] * 2)))
+    frames = [frame for there, frame in iter(capture.read, (False, None)) if there]
+    assert len(frames) == 2 * script.FRAMES_PER_PHOTO
+    assert frames[0].shape == (480, 640, 3)
+    assert cv2.absdiff(frames[0], frames[1]).mean() > 2
+
+
+@pytest.mark.torch
+def test_without_shared_material_the_bench_takes_random_weights_and_drawn_scenes(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = importlib.import_module("photos")
+    monkeypatch.setattr(drawn, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(script, "SHARED", tmp_path / "nowhere")
+    weights, said = script.student(tmp_path)
+    assert weights.stat().st_size > 1e6
+    assert said.startswith("random")
+    photos_, said = script._photos(tmp_path / "photos", 1)
+    assert said == "drawn scenes"
+    assert cv2.imread(str(photos_[0])).shape == (480, 640, 3)

@@ -18,13 +18,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flat_bundle(tmp_path_factory.mktemp("bundle"))
 
 
-@pytest.fixture(autouse=True)
-def _few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("export.bench", fromlist=["measure"]).measure.__kwdefaults__, "calls", 4)
-
-
 def test_figures_accuracy_and_the_row_are_shown(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(bundle)]) == 0
+    assert main(["bench", str(bundle), "--calls", "4"]) == 0
     said = capsys.readouterr().out
     assert "yard: yolov8n, fp32, 64 x 64 pixels, ONNX Runtime, CPUExecutionProvider" in said
     assert "4 frames after warm-up, none left out" in said
@@ -35,14 +30,14 @@ def test_figures_accuracy_and_the_row_are_shown(bundle: Path, capsys: pytest.Cap
 
 def test_json_and_out_hold_the_same_figures(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "made" / "bench.json"
-    assert main(["bench", str(bundle), "--json", "--threads", "1", "--out", str(out)]) == 0
+    assert main(["bench", str(bundle), "--calls", "4", "--json", "--threads", "1", "--out", str(out)]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == printed
     assert printed["gate"] == {"fps": 0, "passed": True, "faults": []}
 
 
 def test_a_rate_that_is_not_reached_exits_with_3(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(bundle), "--fps", "1000000", "--json"]) == 3
+    assert main(["bench", str(bundle), "--calls", "4", "--fps", "1000000", "--json"]) == 3
     said = capsys.readouterr()
     assert "frames per second are wanted" in said.err
     assert json.loads(said.out)["gate"]["passed"] is False

@@ -35,6 +35,7 @@ ABOUT: dict[str, Any] = {
     "model": "yolov8n",
     "licence": "AGPL-3.0",
     "accuracy": {"fp32": {"ap50": 0.5, "ap": None, "images": 7, "part": "val"}},
+    "second_look": {"per_minute": 30, "sentence": "10% are handed on"},
     "remarks": ["not evaluated yet"],
 }
 FILES = ROOT / "export" / "bundle_files"
@@ -280,3 +281,30 @@ def test_build_sh_names_what_is_not_installed(tmp_path: Path, python: str, said:
     )  # fmt: skip
     assert done.returncode == 1
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(("failing", "code"), [("", 0), ("bench.py", 3), ("runtime.py check --backend tensorrt", 3)])
+def test_build_sh_builds_then_checks_then_times_and_passes_on_what_failed(
+    tmp_path: Path, failing: str, code: int
+) -> None:
+    written(tmp_path / "first")
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "$*" >> {tmp_path}/typed\n'
+        + (f'case "$*" in "{failing}"*) exit 3;; esac\n' if failing else "")
+    )
+    python.chmod(0o755)
+    done = subprocess.run(
+        [str(tmp_path / "first/build.sh"), "--precision", "int8", "--fps", "30"],
+        env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    expected = [
+        "runtime.py check --backend onnx",
+        "to_engine.py --precision int8",
+        "runtime.py check --backend tensorrt",
+        "bench.py --backend tensorrt --fps 30 --json engine/bench.json --markdown engine/bench.md",
+    ]
+    typed = (tmp_path / "typed").read_text().splitlines()
+    stops = next((place for place, line in enumerate(expected) if failing and line.startswith(failing)), 3)
+    assert (done.returncode, typed) == (code, expected[: stops + 1])
+    assert ("next: python3 runtime.py camera 0" in done.stdout) == (code == 0)

@@ -298,3 +298,17 @@ def test_people_are_told_what_was_made_where_it_lies_and_what_comes_next(
     assert lines[-2].startswith(f"wrote {root / 'exports/first'} (yolov8n, AGPL-3.0, fp16 by default)")
     assert lines[-1].startswith("next: scp -r ")
     assert lines[-1].endswith("ssh -t USER@JETSON first/build.sh")
+
+
+@pytest.mark.parametrize("model", ["yolov8n-seg", "dfine-n"])
+def test_every_kind_of_student_becomes_a_bundle_that_checks_itself(made: Path, model: str) -> None:
+    from export.runtime import open_model, self_check
+
+    made_run(made, model, model)
+    # Random weights may be too wild for FP16; what is asked here is the rest.
+    assert main(["export", model, "--project", str(made), "--images", "2"]) in (0, 3)
+    bundle = made / "exports" / model
+    check = self_check(bundle, open_model(bundle, "onnx"))
+    assert check.passed
+    assert check.objects > 0
+    assert manifest_of(made, model)["licence"] == ("Apache-2.0" if model == "dfine-n" else "AGPL-3.0")

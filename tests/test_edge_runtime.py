@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import ast
 import base64
-import hashlib
 import json
 import math
-import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +32,12 @@ from export.runtime import (
     Result,
     RuntimeFault,
     Source,
-    card_of,
     drawn,
-    engine_card,
     folder_source,
     frame_facts,
     log_line,
-    main,
-    open_model,
     run,
-    self_check,
     sureness,
-    verify,
     video_source,
 )
 
@@ -150,6 +140,7 @@ def test_a_letterbox_is_that_of_training(high: int, wide: int, auto: bool) -> No
     assert np.array_equal(ours, theirs)
 
 
+@torch_only
 def test_a_stretched_frame_fills_the_canvas_as_that_of_dfine() -> None:
     from distill.dfine.pictures import squared
 
@@ -546,9 +537,9 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path) -> None:
     told: list[str] = []
     log = Log(tmp_path, CARD, told.append)
     log.write({"n": 0})
-    log._file = open("/dev/full", "w")
-    log.write({"n": 1})
-    log.write({"n": 2})
+    with open("/dev/full", "wb", buffering=0) as log._file:
+        log.write({"n": 1})
+        log.write({"n": 2})
     assert len(told) == 1
     assert "No space left" in told[0]
 

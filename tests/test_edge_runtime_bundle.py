@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,7 +33,12 @@ from export.runtime import (  # noqa: E402
     self_check,
     verify,
 )
-from tests.test_edge_runtime import BOUND, CARD, a_video, grey  # noqa: E402
+from tests.test_edge_runtime import BOUND, a_video, grey  # noqa: E402
+from tests.test_edge_runtime import CARD as SQUARE  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+CARD = replace(SQUARE, letterbox="stretch")  # no grey bars that could be the brightest
 
 
 def write_onnx(path: Path, card: Card, faintness: float = 1.0) -> Path:
@@ -117,7 +120,7 @@ def test_the_card_is_read_without_a_library(bundle: Path) -> None:
     assert card_of(bundle / "model.onnx") == CARD
     for text in (b"", b"no model", (bundle / "model.onnx").read_bytes()[:-5], b"\x08" + b"\xff" * 40):
         (bundle / "model.onnx").write_bytes(text)
-        with pytest.raises(RuntimeFault, match="is no ONNX model|has no card"):
+        with pytest.raises(RuntimeFault, match=r"is no ONNX model|has no card"):
             card_of(bundle / "model.onnx")
 
 
@@ -231,7 +234,7 @@ def test_a_bundle_is_refused_in_one_sentence(bundle: Path, what: str, capsys: py
 @pytest.mark.parametrize("key", ["names", "layout", "letterbox", "thresholds", "more"])
 def test_a_card_that_makes_no_sense_is_refused(key: str) -> None:
     wrong: dict[str, Any] = {"names": [], "layout": "grid", "letterbox": "oval", "thresholds": {"crate": 1}, "more": 1}
-    with pytest.raises(RuntimeFault, match="^here: "):
+    with pytest.raises(RuntimeFault, match=r"^here: "):
         Card.read(json.dumps(asdict(CARD) | {key: wrong[key]}), "here")
 
 
@@ -342,7 +345,7 @@ def test_a_folder_becomes_lines_and_pictures(tmp_path: Path, capsys: pytest.Capt
     assert "notes.txt: cannot be read" in said.err
     lines = [json.loads(line) for line in (out / "objects.jsonl").read_text().splitlines()]
     assert [line["file"] for line in lines] == ["0.png", "1.png", "2.png"]
-    assert [line["objects"] for line in lines] == [[], [[0, 0.447, 0, 0, 64, 48]], [[0, 0.98, 0, 0, 64, 48]]]
+    assert [line["objects"] for line in lines] == [[], [[0, 0.412, 0, 0, 64, 48]], [[0, 0.98, 0, 0, 64, 48]]]
     assert sorted(path.name for path in out.glob("*.jpg")) == ["0.png.jpg", "1.png.jpg", "2.png.jpg"]
     (log,) = (tmp_path / "logs").iterdir()
     head, *logged = [json.loads(line) for line in log.read_text().splitlines()]
@@ -385,7 +388,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
 def test_the_file_alone_runs_beside_its_bundle_and_stops_as_a_service_does(bundle: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-I", str(bundle / "runtime.py")]
     done = subprocess.run([*command, "verify"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{7} files are as they left home\n"
+    assert done.stdout == "7 files are as they left home\n"
     a_video(tmp_path / "long.avi", 3000)
     with subprocess.Popen([*command, "video", "long.avi"], cwd=tmp_path, stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None

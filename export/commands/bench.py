@@ -27,6 +27,7 @@ def run(
         Literal["fp32", "fp16", "int8"] | None, typer.Option("--precision", help="Which model; fp32 if left out.")
     ] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Of ONNX Runtime; 0 leaves the choice to it.")] = 0,
+    calls: Annotated[int | None, typer.Option("--calls", min=1, help="Frames to time; 300 if left out.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write JSON there; a bundle is sealed and holds none.")
     ] = None,
@@ -45,11 +46,12 @@ def run(
         raise InputError(f"--fps is {fps}: expected frames per second such as 60, or 0")
     from ..bench import GATE_FAILED, faults, lines, markdown, measure, report
     from ..runtime import RuntimeFault
+    from ..timing import CALLS
 
     if out is not None and out.resolve().is_relative_to(bundle.resolve()):
         raise InputError(f"--out is {display(out)}: a bundle is sealed by its manifest: name a file outside of it")
     try:
-        result = measure(bundle, images, backend="onnx", precision=precision, threads=threads)
+        result = measure(bundle, images, backend="onnx", precision=precision, threads=threads, calls=calls or CALLS)
     except RuntimeFault as error:
         raise InputError(str(error)) from error
     failed, text = faults(result, fps), json.dumps(report(result, fps))

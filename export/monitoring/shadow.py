@@ -156,7 +156,7 @@ class _Groups:
 
     def __init__(self, classes: int) -> None:
         self._full: list[Counts] = []
-        self._open = np.zeros((classes, 3), dtype=np.int64)
+        self._open: Counts = np.zeros((classes, 3), dtype=np.int64)
         self._empty = self._open.copy()
         self._size = 1
         self.frames = 0

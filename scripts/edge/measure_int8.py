@@ -32,7 +32,9 @@ from export.qdq import METHOD, Method
 from export.quantise import quantise, search
 from export.runtime import Frame, Model, OnnxSession
 from export.to_onnx import ExportSettings, to_onnx
-from labeling.images import LoadedImage, load
+from labeling.core.config import ImagesConfig
+from labeling.images import LoadedImage
+from labeling.stored_photos import loader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -48,7 +50,7 @@ class Photos:
     def __init__(self, folder: Path) -> None:
         """Read instances.json; the photos lie in images/."""
         said = json.loads((folder / "instances.json").read_text())
-        self._images = folder / "images"
+        self._images, self._load = folder / "images", loader(ImagesConfig())
         self.names = tuple(one["name"] for one in said["categories"])
         ids = {one["id"]: place for place, one in enumerate(said["categories"])}
         labels: dict[int, list[Mapping[str, Any]]] = {}
@@ -62,7 +64,7 @@ class Photos:
 
     def photo(self, name: str) -> LoadedImage:
         """Decode a photo."""
-        return load(self._images / name)
+        return self._load(self._images / name)
 
     def frames(self, names: Sequence[str]) -> Iterator[Frame]:
         """Yield photos, BGR."""
@@ -107,12 +109,11 @@ def measure(folder: Path, photos: Photos, size: int, count: int, methods: Sequen
 def table(verdicts: Mapping[str, Verdict]) -> str:
     """Return a row for all classes and one for each class with enough objects, a column for each method."""
     first = next(iter(verdicts.values()))
+    objects = sum(one.objects for one in first.classes)
     lines = [
         "| class | objects | FP32 | " + " | ".join(f"INT8 {method}" for method in verdicts) + " |",
         "|---|---:|---:|" + "---:|" * len(verdicts),
-        _row(
-            "all, AP50-95", sum(one.objects for one in first.classes), first.fp32, [v.int8 for v in verdicts.values()]
-        ),
+        _row("all, AP50-95", objects, first.fp32, [one.int8 for one in verdicts.values()]),
         _row("all, AP50", None, first.fp32_ap50, [one.int8_ap50 for one in verdicts.values()]),
     ]
     for place, one in enumerate(first.classes):

@@ -1,0 +1,334 @@
+"""Logs are read whatever became of them, the reference rests, two students are compared, frames come back once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.monitor import monitor
+from export.monitoring.candidates import Candidates
+from export.monitoring.log import Damage, Header, LoggedFrame, frames, read_header, read_headers
+from export.monitoring.opening import FOLDER, inside, open_frames
+from export.monitoring.reference import load
+from export.monitoring.shadow import compare_shadow
+from labeling.core.errors import InputError, StateError
+from labeling.images import ImageRejected
+from labeling.project import Project
+from tests.made_edge_logs import NAMES, World, drifting, header, write
+from tests.made_edge_logs import frames as drawn
+from tests.made_stores import ontology, photo
+
+QUIET = World()
+
+
+def read(path: Path) -> tuple[list[LoggedFrame], Damage]:
+    damage = Damage()
+    return list(frames(read_header(path), damage)), damage
+
+
+def test_a_line_is_read_as_it_was_written(tmp_path: Path) -> None:
+    line = next(iter(drawn(QUIET, 1)))
+    line |= {"kept": "kept/0.jpg", "shadow": [[1, 0.5, 1, 2, 3, 4]]}
+    (frame,), damage = read(write(tmp_path / "a.jsonl", [line]))
+    assert not damage.reasons and damage.first is None
+    assert (frame.time, frame.number, frame.source) == (line["t"], 0, "camera")
+    assert (frame.light, frame.blur, frame.sure) == (line["light"], line["blur"], line["sure"])
+    assert frame.sketch == base64.b64decode(line["sketch"]) and len(frame.sketch) == 56
+    assert [list(row) for row in frame.objects] == line["objects"]
+    assert frame.kept == "kept/0.jpg" and frame.shadow == ((1, 0.5, 1, 2, 3, 4),)
+
+
+def test_the_monitor_reads_what_the_runtime_writes(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("export.runtime")
+    picture = np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8)
+    light, blur, sketch = runtime.frame_facts(picture)
+    card = runtime.Card(
+        "ultralytics", "yolov8n", "detect", NAMES, (640, 640), False, "square", 32, "yolo", "fp32",
+        dict.fromkeys(NAMES, 0.3), 0.7, 300, None, "AGPL-3.0", "a" * 64, "d", "o",
+    )  # fmt: skip
+    objects = runtime.Objects(np.array([[1, 2, 30, 40]], np.float32), np.array([0.5], np.float32), np.array([1]))
+    line = {
+        **{"t": 1.0, "n": 3, "source": "0", "wh": [160, 90], "light": light, "blur": blur, "sure": 0.2},
+        **{"sketch": base64.b64encode(sketch).decode(), "objects": runtime.rows_of(objects)},
+    }
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps(one) for one in (runtime.log_head(card), line)) + "\n")
+    (frame,), damage = read(path)
+    assert not damage.reasons and read_header(path).names == NAMES
+    assert frame.objects == ((1, 0.5, 1, 2, 30, 40),) and frame.light == pytest.approx(picture.mean() / 255, abs=0.01)
+
+
+DAMAGED: list[tuple[str, dict[str, Any]]] = [
+    ("a class that is not known", {"objects": [[3, 0.5, 0, 0, 1, 1]]}),
+    ("a class that is no whole number", {"objects": [[True, 0.5, 0, 0, 1, 1]]}),
+    ("a score above one", {"objects": [[0, 1.5, 0, 0, 1, 1]]}),
+    ("an object that is too short", {"objects": [[0, 0.5, 0, 0]]}),
+    ("objects that are no list", {"objects": 5}),
+    ("a box that is no number", {"objects": [[0, 0.5, 0, 0, 1, float("nan")]]}),
+    ("light that is no number", {"light": float("inf")}),
+    ("a sketch of the wrong length", {"sketch": base64.b64encode(b"x" * 55).decode()}),
+    ("a sketch that is no base64", {"sketch": "%%%"}),
+    ("a number without end", {"t": 10**400}),
+    ("a picture that is no name", {"kept": 7}),
+]
+
+
+@pytest.mark.parametrize("change", [change for _, change in DAMAGED], ids=[name for name, _ in DAMAGED])
+def test_a_damaged_line_is_counted_and_the_others_are_read(tmp_path: Path, change: dict[str, Any]) -> None:
+    lines = list(drawn(QUIET, 3))
+    found, damage = read(write(tmp_path / "a.jsonl", [lines[0], lines[1] | change, lines[2]]))
+    assert [frame.number for frame in found] == [0, 2]
+    assert damage.reasons == {"damaged": 1} and str(damage.first).endswith("a.jsonl, line 3")
+
+
+def test_lines_that_are_cut_or_no_text_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", drawn(QUIET, 5))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    found, damage = read(path)
+    assert len(found) == 4 and damage.reasons == {"cut off at the end": 1}
+    path.write_bytes(whole + b"\xff\xfe\x00\n\n[1]\n" + b"[" * 100_000 + b"\n" + b"x" * 3_000_000 + b"\n")
+    found, damage = read(path)
+    assert len(found) == 5 and damage.reasons == {"damaged": 3, "too long": 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ("", "no header of a log"),
+        ('{"t": 1}', "no header of a log"),
+        (json.dumps(header(format=2)), "format 2, this version reads 1"),
+        (json.dumps(header(names=[])), "no list of classes"),
+        (json.dumps(header(names="abc")), "no list of classes"),
+    ],
+)
+def test_what_is_no_such_log_is_refused(tmp_path: Path, first: str, said: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(first + "\n")
+    with pytest.raises(InputError, match=said):
+        read_header(path)
+
+
+def test_logs_are_read_in_the_order_of_time_and_once(tmp_path: Path) -> None:
+    late = write(tmp_path / "a.jsonl", drawn(QUIET, 2), started="2026-03-02")
+    early = write(tmp_path / "b.jsonl", drawn(QUIET, 2), started="2026-03-01")
+    assert [one.path.name for one in read_headers([tmp_path, late, early])] == ["b.jsonl", "a.jsonl"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match=r"no \.jsonl file"):
+        read_headers([empty])
+
+
+def test_logs_of_two_models_are_not_mixed(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.jsonl", drawn(QUIET, 2))
+    second = write(tmp_path / "b.jsonl", drawn(QUIET, 2), model="b" * 64)
+    with pytest.raises(InputError, match="different models or classes"):
+        monitor([first, second])
+    text = first.read_text() + second.read_text()
+    first.write_text(text)
+    with pytest.raises(InputError, match=r"line 4: goes on with another model"):
+        monitor([first])
+
+
+def test_a_runtime_that_was_started_again_goes_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [*drawn(QUIET, 2), header(started="later"), *drawn(QUIET, 2, start=2)])
+    found, damage = read(path)
+    assert len(found) == 4 and not damage.reasons
+
+
+def test_the_first_stretch_becomes_the_reference_and_later_calls_compare_with_it(tmp_path: Path) -> None:
+    memory = tmp_path / "memory"
+    first = write(tmp_path / "a.jsonl", drawn(QUIET, 3000))
+    learned = monitor([first], memory=memory, window=500)
+    assert learned.fresh and learned.kept_at is not None and learned.kept_at.is_file()
+    assert learned.reference.frames == 2000 and learned.frames == 1000 and learned.state == "quiet"
+    again = monitor([first], memory=memory, window=500)
+    assert not again.fresh and again.skipped == 2000 and again.frames == 1000
+    assert again.verdict is not None and learned.verdict is not None and again.verdict.rows == learned.verdict.rows
+    dark = write(tmp_path / "b.jsonl", drawn(World(light=0.3), 1000, start=3000), started="2026-03-02")
+    found = monitor([dark], memory=memory, window=500)
+    assert found.state == "drift" and not found.fresh and found.skipped == 0
+    assert "light" in [one.statistic for one in found.verdict.drifts] if found.verdict else False
+
+
+def test_a_reference_survives_the_disk_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    found = monitor([write(tmp_path / "a.jsonl", drawn(QUIET, 2500))], memory=tmp_path / "memory", window=500)
+    assert found.kept_at is not None
+    stored = load(found.kept_at)
+    assert stored is not None and stored.taken == found.reference.taken and stored.names == NAMES
+    assert (stored.blocks == found.reference.blocks).all() and (stored.total == found.reference.total).all()
+    found.kept_at.write_bytes(found.kept_at.read_bytes()[:300])
+    with pytest.raises(StateError, match="remove the file"):
+        load(found.kept_at)
+
+
+def test_a_reference_that_is_too_small_raises_no_alarm_and_is_not_kept(tmp_path: Path) -> None:
+    slow = World(memory=0.98)
+    path = write(tmp_path / "a.jsonl", drifting(slow, 1500, 500, light=0.2))
+    found = monitor([path], memory=tmp_path / "memory")
+    assert found.state == "too small" and found.verdict is None and found.kept_at is None
+    assert found.needed > 2000 and not (tmp_path / "memory").exists()
+
+
+@pytest.mark.parametrize(
+    ("statistic", "changes"),
+    [
+        ("light", {"light": 0.35}),
+        ("blur", {"blur": 4.0}),
+        ("look", {"colour": 90.0}),
+        ("objects", {"objects": 1.0}),
+        ("scores", {"score": 0.55}),
+        ("classes", {"mix": (0.9, 0.1, 0.0)}),
+    ],
+)
+@pytest.mark.parametrize("memory", [0.0, 0.7])
+def test_each_planted_drift_is_found(tmp_path: Path, statistic: str, changes: dict[str, Any], memory: float) -> None:
+    world = World(memory=memory)
+    path = write(tmp_path / "a.jsonl", drifting(world, 6000, 1500, **changes))
+    found = monitor([path], window=500, first=6000)
+    assert found.state == "drift" and found.verdict is not None
+    assert statistic in [one.statistic for one in found.verdict.drifts]
+    assert monitor([write(tmp_path / "b.jsonl", drawn(world, 7500))], window=500, first=6000).state == "quiet"
+
+
+def test_another_log_can_be_the_reference(tmp_path: Path) -> None:
+    usual = write(tmp_path / "bundle" / "baseline.jsonl", drawn(QUIET, 3000), model="b" * 64)
+    log = write(tmp_path / "a.jsonl", drawn(World(objects=6), 1000, start=5000))
+    for reference in (usual, usual.parent):
+        found = monitor([log], reference=reference, window=500)
+        assert found.state == "drift" and found.frames == 1000
+        assert found.remarks == (
+            "The reference was logged by another model: what changed may be the model, not the world.",
+        )
+    other = write(tmp_path / "c.jsonl", drawn(QUIET, 3000), names=["a", "b", "c"])
+    with pytest.raises(InputError, match="classes are not those of the reference"):
+        monitor([log], reference=other, window=500)
+
+
+def boxes(count: int, class_id: int = 0, shift: float = 0.0) -> list[list[float]]:
+    return [[class_id, 0.8, 100 * k + shift, 10, 100 * k + 50 + shift, 90] for k in range(count)]
+
+
+def test_two_students_in_one_log_are_counted_by_hand(tmp_path: Path) -> None:
+    lines = []
+    for number, line in enumerate(drawn(QUIET, 200)):
+        # Both see 2 persons; the first alone a forklift in every second frame; the second alone 2 pallets.
+        line["objects"] = boxes(2) + (boxes(1, 1) if number % 2 else [])
+        line["shadow"] = boxes(2, shift=3) + boxes(2, 2)
+        lines.append(line)
+    found = compare_shadow([read_header(write(tmp_path / "a.jsonl", lines))])
+    rows = {row.name: (row.both, row.only_first, row.only_second) for row in found.classes}
+    assert rows == {"person": (400, 0, 0), "forklift": (0, 100, 0), "pallet": (0, 0, 400)}
+    assert found.frames == 200 and found.overall.agreement == pytest.approx(400 / 900)
+    assert found.overall.more == pytest.approx(150)
+    assert found.overall.more_within is not None and found.overall.more_within[0] > 100
+    assert "the second sees 150.0 more objects per 100 frames" in found.verdict
+
+
+def test_two_logs_of_the_same_frames_are_matched_by_source_and_number(tmp_path: Path) -> None:
+    lines = [line | {"objects": boxes(1)} for line in drawn(QUIET, 60)]
+    first = write(tmp_path / "a.jsonl", lines[:50])
+    others = [line | {"objects": [[1, 0.9, *row[2:]] for row in boxes(1)]} for line in reversed(lines[10:])]
+    names = ["forklift", "person"]
+    second = write(tmp_path / "b.jsonl", others, model="b" * 64, names=names)
+    found = compare_shadow([read_header(first), read_header(second)])
+    assert found.frames == 40 and found.alone == 20
+    assert found.overall.agreement == 1 and "neither is shown to see more" in found.verdict
+    with pytest.raises(InputError, match="no frame has the answers of two students"):
+        compare_shadow([read_header(first)])
+
+
+def test_equal_students_differ_by_chance_alone_in_most_logs(tmp_path: Path) -> None:
+    shown = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        lines = list(drawn(QUIET, 150, seed))
+        for line in lines:
+            kept = rng.random((2, len(line["objects"]))) < 0.8
+            every = [row[:2] + [200 * k, 0, 200 * k + 50, 50] for k, row in enumerate(line["objects"])]
+            line["objects"] = [row for row, keep in zip(every, kept[0], strict=True) if keep]
+            line["shadow"] = [row for row, keep in zip(every, kept[1], strict=True) if keep]
+        shown += "neither" not in compare_shadow([read_header(write(tmp_path / f"{seed}.jsonl", lines))]).verdict
+    assert shown <= 4
+
+
+def kept_log(folder: Path, count: int) -> tuple[Path, list[dict[str, Any]]]:
+    """Write a log whose first frames were kept; the pictures differ."""
+    lines = list(drawn(QUIET, count + 3))
+    for number, line in enumerate(lines[:count]):
+        photo(folder / "kept" / f"{number}.jpg", size_wh=(64, 48), seed=number)
+        line |= {"kept": f"kept/{number}.jpg", "sure": number / 100}
+        lines[number] = line
+    return write(folder / "a.jsonl", lines), lines
+
+
+def candidates_of(log: Path, wanted: int) -> Candidates:
+    found, head = Candidates(wanted), read_header(log)
+    for frame in frames(head, Damage()):
+        found.look(head, frame)
+    return found
+
+
+def test_the_least_sure_comes_first_and_then_what_looks_different(tmp_path: Path) -> None:
+    head = Header(tmp_path / "a.jsonl", "", "m", "fp32", NAMES, "", "", NAMES)
+    found = Candidates(3)
+    for number, (grey, sure) in enumerate([(100, 0.0), (100, 0.01), (250, 0.4), (101, 0.02), (20, 0.5), (249, 0.4)]):
+        found.look(head, LoggedFrame(0, number, "", 0, 0, bytes([grey] * 56), (), sure, f"{number}.jpg", None))
+    assert [one.kept for one in found.pick()] == ["0.jpg", "2.jpg", "4.jpg"]
+
+
+def test_frames_become_new_images_once(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", ontology(NAMES))
+    log, _ = kept_log(tmp_path / "logs", 6)
+    candidates = candidates_of(log, 4)
+    assert (candidates.kept, candidates.without) == (6, 3)
+    first = open_frames(project, candidates.pick())
+    assert len(first.new) == 4 and first.known == 0 and not first.refused
+    assert {path.parent for path in first.new} == {project.root / FOLDER}
+    with project.open_store() as store:
+        assert store.counts()["images"] == {"new": 4}
+        assert store.runs()[-1].verb == "monitor" and store.runs()[-1].summary == {
+            "opened": 4,
+            "known": 0,
+            "refused": 0,
+        }
+    again = open_frames(project, candidates_of(log, 4).pick())
+    assert not again.new and again.known == 4 and len(list((project.root / FOLDER).iterdir())) == 4
+
+
+def test_the_same_bytes_are_one_image(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", ontology(NAMES))
+    log, _ = kept_log(tmp_path / "logs", 2)
+    (log.parent / "kept" / "1.jpg").write_bytes((log.parent / "kept" / "0.jpg").read_bytes())
+    opened = open_frames(project, candidates_of(log, 2).pick())
+    assert len(opened.new) == 1 and opened.known == 1
+
+
+@pytest.mark.parametrize("kept", ["../secret.jpg", "/etc/secret.jpg", "kept/../../secret.jpg", "a\0b.jpg", ""])
+def test_a_log_cannot_name_a_file_outside_its_folder(tmp_path: Path, kept: str) -> None:
+    photo(tmp_path / "secret.jpg")
+    with pytest.raises(ImageRejected, match="outside"):
+        inside(tmp_path / "logs" / "a.jsonl", kept)
+
+
+def test_links_rubbish_and_missing_files_are_counted_with_their_reason(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "project", ontology(NAMES))
+    log, lines = kept_log(tmp_path / "logs", 5)
+    secret = photo(tmp_path / "secret.jpg")
+    kept = log.parent / "kept"
+    (kept / "0.jpg").unlink()
+    os.symlink(secret, kept / "0.jpg")
+    (kept / "1.jpg").write_bytes(b"no picture")
+    (kept / "2.jpg").unlink()
+    os.symlink(tmp_path, log.parent / "away")
+    lines[3]["kept"] = "away/secret.jpg"
+    write(log, lines)
+    opened = open_frames(project, candidates_of(log, 5).pick())
+    assert len(opened.new) == 1 and opened.refused == {"link": 2, "unreadable": 1, "missing": 1}
+    assert opened.first_refused is not None and [path.suffix for path in opened.new] == [".jpg"]
