@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from labeling.core import masks
 from labeling.core.matching import match
@@ -109,16 +110,15 @@ def compared(name: str, reference: Objects, other: Objects, thresholds: Sequence
     Raises:
         MissingExtraError: scipy is not installed.
     """
-    reference, other = _with_area(reference), _with_area(other)
+    there = [_with_area(found) for found in (reference, other)]
     pairs: list[tuple[int, int, float]] = []
     for class_id in np.union1d(reference.class_ids, other.class_ids).tolist():
-        ours, theirs = (np.flatnonzero(found.class_ids == class_id) for found in (reference, other))
+        ours, theirs = (
+            rows[found.class_ids[rows] == class_id] for rows, found in zip(there, (reference, other), strict=True)
+        )
         matched = match(reference.boxes_xyxy[ours], other.boxes_xyxy[theirs], min_iou=MIN_IOU)
         pairs += [(int(ours[i]), int(theirs[j]), iou) for i, j, iou in matched]
-    lone = [
-        np.setdiff1d(np.arange(len(found.class_ids)), [pair[side] for pair in pairs]).astype(int)
-        for side, found in enumerate((reference, other))
-    ]
+    lone = [np.setdiff1d(rows, [pair[side] for pair in pairs]).astype(int) for side, rows in enumerate(there)]
     crossed = match(reference.boxes_xyxy[lone[0]], other.boxes_xyxy[lone[1]], min_iou=MIN_IOU)
     alone = [
         Alone(name, int(found.class_ids[row]), float(found.scores[row]), _margin(found, row, thresholds), side == 0)
@@ -129,14 +129,12 @@ def compared(name: str, reference: Objects, other: Objects, thresholds: Sequence
         tuple(_pair(reference, other, *pair) for pair in pairs),
         tuple(alone),
         len(crossed),
-        (len(reference.class_ids), len(other.class_ids)),
+        (len(there[0]), len(there[1])),
     )
 
 
-def _with_area(found: Objects) -> Objects:
-    rows = np.flatnonzero((found.boxes_xyxy[:, 2:] > found.boxes_xyxy[:, :2]).all(axis=1))
-    kept = None if found.masks is None else [found.masks[row] for row in rows.tolist()]
-    return Objects(found.boxes_xyxy[rows], found.scores[rows], found.class_ids[rows], kept)
+def _with_area(found: Objects) -> npt.NDArray[np.int64]:
+    return np.flatnonzero((found.boxes_xyxy[:, 2:] > found.boxes_xyxy[:, :2]).all(axis=1))
 
 
 def _margin(found: Objects, row: int, thresholds: Sequence[float]) -> float:

@@ -1338,6 +1338,11 @@ def _follow(asked: argparse.Namespace) -> int:
         and Path(asked.what).resolve() in (asked.out.resolve(), *asked.out.resolve().parents)
     ):
         raise RuntimeFault(f"--out {asked.out}: lies in the folder that is read: choose another one")
+    keep = None
+    if asked.keep_frames:
+        keep = asked.log and (asked.log / asked.keep_frames).resolve()
+        if not keep or asked.log.resolve() not in keep.parents:
+            raise RuntimeFault("--keep-frames: expected the name of a folder in that of --log, where monitor looks")
     source = sources[asked.verb](asked.what)
     log = Log(asked.log, model.card) if asked.log else None
     keeping, kept = Allowance(asked.keep_per_minute), 0
@@ -1349,11 +1354,13 @@ def _follow(asked: argparse.Namespace) -> int:
     def on_result(result: Result) -> None:
         nonlocal kept
         picture = None
-        if asked.keep_frames and result.doubtful and keeping.take():
-            picture = _tried(asked.keep_frames / f"{time.time_ns()}.jpg", result.frame)
+        if keep and result.doubtful and keeping.take():
+            picture = _tried(keep / f"{time.time_ns()}.jpg", result.frame)
             kept += picture is not None
         if log is not None:
-            log.write(log_line(result, None if picture is None else os.path.relpath(picture, asked.log)))
+            log.write(
+                log_line(result, None if picture is None else picture.relative_to(asked.log.resolve()).as_posix())
+            )
         line = json.dumps({"file": result.source, "n": result.number, "objects": rows_of(result.objects)})
         if lines is not None:
             lines.write(line + "\n")
@@ -1431,7 +1438,7 @@ def _parser() -> argparse.ArgumentParser:
         "--second-look-dir", type=Path, metavar="DIR", help="save doubtful frames for a bigger model"
     )
     following.add_argument("--shadow", type=Path, metavar="BUNDLE", help="log what another student says, too")
-    following.add_argument("--keep-frames", type=Path, metavar="DIR", help="keep doubtful frames as JPEG")
+    following.add_argument("--keep-frames", metavar="NAME", help="keep doubtful frames as JPEG in LOG/NAME")
     following.add_argument("--keep-per-minute", type=float, default=6, metavar="N", help="at most; 6 if left out")
     verbs.add_parser("verify", parents=[common], help="compare every file with the manifest")
     verbs.add_parser("check", parents=[running], help="compare the model with the golden outputs, too")

@@ -49,10 +49,9 @@ class ValImages:
         asking = self._asking
         # The order of hashes says nothing about the images.
         images = sorted(asking.split.images("val", asking.fold))
-        names = asking.store.names_of(images)
         readable = ((one, photo) for one in images if (photo := asking.photos.photo(one)) is not None)
         for sha256, photo in islice(readable, count):
-            yield names[sha256], np.ascontiguousarray(photo.pixels[:, :, ::-1])
+            yield self._name(sha256), np.ascontiguousarray(photo.pixels[:, :, ::-1])
 
     @cached_property
     def truth(self) -> dict[str, Objects]:
@@ -60,8 +59,7 @@ class ValImages:
         asking = self._asking
         images, _left_out = asking.with_truth("val")
         said = speakers.truth(asking.store, images, asking.names, unreviewed=asking.unreviewed, masks=self._masks)
-        names = asking.store.names_of(images)
-        return {names[one.sha256]: one for one in said}
+        return {self._name(one.sha256): one for one in said}
 
     def seen(self, onnx: Path) -> Seen | None:
         """Ask a model file, as the device runs it; None where there is no image of which somebody knows the truth."""
@@ -72,6 +70,10 @@ class ValImages:
         said = speakers.student(predictor, list(by_image), asking.photos.photo, asking.names)
         truth = tuple(by_image[sha256] for sha256 in said.images)
         return Seen(truth, said.objects, asking.names, self._masks) if truth else None
+
+    def _name(self, sha256: str) -> str:
+        """Return what an image is called in what leaves this machine: no folder of it, and no other image's name."""
+        return f"{Path(self._asking.store.names_of([sha256])[sha256]).name} ({sha256[:8]})"
 
     @property
     def _masks(self) -> bool:

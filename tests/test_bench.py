@@ -39,6 +39,10 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
         ["12 images: CPU s", "peak memory at 12", "0.3 MP photo: CPU ms per megapixel"],
     ),
     "gpu": (["--rounds", "1"], ["images/s"]),
+    "edge": (
+        ["--photos", "2", "--rounds", "1"],
+        ["640 px: frames -> boxes", "640 px: JPEG -> boxes", "320 px: frames/s of a video, overlapped"],
+    ),
 }
 KEYS = {"figure", "value", "spread", "goal", "floor", "goal_reached", "floor_reached", "why"}
 

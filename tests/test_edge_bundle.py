@@ -35,7 +35,7 @@ ABOUT: dict[str, Any] = {
     "model": "yolov8n",
     "licence": "AGPL-3.0",
     "accuracy": {"fp32": {"ap50": 0.5, "ap": None, "images": 7, "part": "val"}},
-    "second_look": {"per_minute": 30, "sentence": "10% are handed on"},
+    "second_look": {"share": 0.1, "per_minute": 30.0, "sentence": "10% are handed on"},
     "remarks": ["not evaluated yet"],
 }
 FILES = ROOT / "export" / "bundle_files"
@@ -175,6 +175,8 @@ def test_the_readme_says_what_was_measured_and_what_was_not(tmp_path: Path) -> N
     text = (tmp_path / "first/README.md").read_text()
     assert "| fp32 | 0.500 | not measured | 7 of val |" in text
     assert "- not evaluated yet" in text
+    assert "at most 30 a minute" in text
+    assert "10% are handed on." in text
     assert "ask for the source" in text
     written(tmp_path / "first", licence="Apache-2.0")
     assert "ask for the source" not in (tmp_path / "first/README.md").read_text()

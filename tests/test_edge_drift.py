@@ -79,7 +79,9 @@ def test_a_cell_that_is_empty_on_both_sides_says_nothing() -> None:
 @given(COUNTS, COUNTS)
 def test_the_index_is_never_negative_and_has_no_direction(first: list[int], second: list[int]) -> None:
     one, other = float(psi(first, second)), float(psi(second, first))
-    assert one == pytest.approx(other) and one >= -1e-12 and math.isfinite(one)
+    assert one == pytest.approx(other)
+    assert one >= -1e-12
+    assert math.isfinite(one)
 
 
 def test_without_drift_the_index_comes_to_what_the_formula_says() -> None:
@@ -142,7 +144,8 @@ def test_windows_without_drift_raise_alarms_at_the_stated_rate(memory: float) ->
         heights = odds.standardised(indices(reference.total, counts, reference.bins.places))
         false, total = false + int((heights.max(axis=1) > odds.limit(rate)).sum()), total + len(windows)
     # Windows of one reference share its error, so the spread is wider than a coin's.
-    assert total >= 200 and 0.005 < false / total < 2 * rate
+    assert total >= 200
+    assert 0.005 < false / total < 2 * rate
 
 
 def test_drift_is_told_with_its_time_its_size_and_its_sureness() -> None:
@@ -151,9 +154,13 @@ def test_drift_is_told_with_its_time_its_size_and_its_sureness() -> None:
     windows = windows_of(reference, later, 500).found
     verdict = judge(reference, windows, 0.01)
     found = next(one for one in verdict.drifts if one.statistic == "light")
-    assert found.since == windows[4].since and found.windows == 2 and found.still
-    assert found.before == pytest.approx(0.5, abs=0.01) and found.now == pytest.approx(0.4, abs=0.01)
-    assert found.index > 1 and found.chance < 0.001
+    assert found.since == windows[4].since
+    assert found.windows == 2
+    assert found.still
+    assert found.before == pytest.approx(0.5, abs=0.01)
+    assert found.now == pytest.approx(0.4, abs=0.01)
+    assert found.index > 1
+    assert found.chance < 0.001
 
 
 def test_a_difference_that_is_sure_but_tiny_raises_no_alarm() -> None:
@@ -170,10 +177,10 @@ def test_ever_more_frames_never_make_more_windows_than_fit() -> None:
     for seed in range(40):
         windows.add(world(701, seed))
         frames += 701
-    assert len(windows.found) < MOST_WINDOWS and windows.size in (2 * first, 4 * first, 8 * first)
+    assert len(windows.found) < MOST_WINDOWS
+    assert windows.size in (2 * first, 4 * first, 8 * first)
     assert {window.frames for window in windows.found} == {windows.size}
     assert sum(window.frames for window in windows.found) + windows.left_over == frames == windows.frames
-    assert [one.since for one in windows.found] == sorted(one.since for one in windows.found) or frames > 701
 
 
 def test_a_long_reference_is_thinned_and_windows_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +189,9 @@ def test_a_long_reference_is_thinned_and_windows_with_it(monkeypatch: pytest.Mon
     assert reference.stride == 1  # one part is thinned once it is joined with the next
     parts = [world(3000, seed) for seed in range(4)]
     thinned = learn(parts, {}, model="m", names=("a", "b", "c"), window=500, all_of_it=True)
-    assert thinned is not None and thinned.stride == 4 and thinned.frames == 3000
+    assert thinned is not None
+    assert thinned.stride == 4
+    assert thinned.frames == 3000
     windows = Windows(thinned, thinned.window(500))
     for seed in range(4):
         windows.add(world(1001, seed))

@@ -99,6 +99,12 @@ def test_the_bundle_is_of_the_student_and_knows_what_it_is(made: Path) -> None:
     assert [path.name for path in (made / "exports").iterdir()] == ["first"]
 
 
+def test_no_folder_of_this_machine_is_named_in_what_leaves_it(made: Path) -> None:
+    for path in (made / "exports/first").rglob("*"):
+        assert not path.is_file() or str(made.parent).encode() not in path.read_bytes(), path
+    assert manifest_of(made)["parity"]["fp32"]["worst"]
+
+
 @pytest.mark.parametrize("file", ["model.onnx", "model.fp16.onnx"])
 def test_every_model_carries_the_threshold_and_the_doubt_of_val(made: Path, file: str) -> None:
     card = card_of(made / "exports/first" / file)
@@ -301,14 +307,14 @@ def test_people_are_told_what_was_made_where_it_lies_and_what_comes_next(
 
 
 @pytest.mark.parametrize("model", ["yolov8n-seg", "dfine-n"])
-def test_every_kind_of_student_becomes_a_bundle_that_checks_itself(made: Path, model: str) -> None:
+def test_every_kind_of_student_becomes_a_bundle_that_checks_itself(root: Path, model: str) -> None:
     from export.runtime import open_model, self_check
 
-    made_run(made, model, model)
+    made_run(root, model, model)
     # Random weights may be too wild for FP16; what is asked here is the rest.
-    assert main(["export", model, "--project", str(made), "--images", "2"]) in (0, 3)
-    bundle = made / "exports" / model
+    assert main(["export", model, "--project", str(root), "--images", "2"]) in (0, 3)
+    bundle = root / "exports" / model
     check = self_check(bundle, open_model(bundle, "onnx"))
     assert check.passed
     assert check.objects > 0
-    assert manifest_of(made, model)["licence"] == ("Apache-2.0" if model == "dfine-n" else "AGPL-3.0")
+    assert manifest_of(root, model)["licence"] == ("Apache-2.0" if model == "dfine-n" else "AGPL-3.0")

@@ -335,7 +335,7 @@ def photos(folder: Path) -> Path:
 def test_a_folder_becomes_lines_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = make_bundle(tmp_path / "bundle", replace(CARD, second_look=BOUND))
     shots, out = photos(tmp_path / "shots"), tmp_path / "out"
-    wanted = ["--out", str(out), "--log", str(tmp_path / "logs"), "--keep-frames", str(tmp_path / "kept")]
+    wanted = ["--out", str(out), "--log", str(tmp_path / "logs"), "--keep-frames", "kept"]
     wanted += ["--second-look-dir", str(tmp_path / "unsure"), "--shadow", str(bundle), "--json"]
     assert main(["folder", str(shots), "--bundle", str(bundle), *wanted]) == 0
     said = capsys.readouterr()
@@ -347,12 +347,12 @@ def test_a_folder_becomes_lines_and_pictures(tmp_path: Path, capsys: pytest.Capt
     assert [line["file"] for line in lines] == ["0.png", "1.png", "2.png"]
     assert [line["objects"] for line in lines] == [[], [[0, 0.412, 0, 0, 64, 48]], [[0, 0.98, 0, 0, 64, 48]]]
     assert sorted(path.name for path in out.glob("*.jpg")) == ["0.png.jpg", "1.png.jpg", "2.png.jpg"]
-    (log,) = (tmp_path / "logs").iterdir()
+    (log,) = (tmp_path / "logs").glob("*.jsonl")
     head, *logged = [json.loads(line) for line in log.read_text().splitlines()]
     assert head["model"] == CARD.weights
     assert [line["shadow"] for line in logged] == [line["objects"] for line in lines]
     assert [line["second"] for line in logged] == [False, True, False]
-    assert (log.parent / logged[1]["kept"]).resolve() == next((tmp_path / "kept").iterdir()).resolve()
+    assert (log.parent / logged[1]["kept"]).resolve() == next((tmp_path / "logs" / "kept").iterdir()).resolve()
     (unsure,) = (tmp_path / "unsure").iterdir()
     assert (cv2.imread(str(unsure)) == 105).all()
 

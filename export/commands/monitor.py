@@ -23,7 +23,7 @@ DRIFTED = 3
 """Exit code where an alarm is raised."""
 
 UNDECIDED = 1
-"""Exit code where the logs are too few to say anything."""
+"""Exit code where the logs are too few to say anything, and nothing else was asked for."""
 
 
 def run(
@@ -81,7 +81,9 @@ def run(
         print(json.dumps(_as_dict(found, candidates, sent, page)))
     else:
         print("\n".join(map(printable, _lines(found, candidates, sent, opened, page))))
-    return DRIFTED if found.state == "drift" else UNDECIDED if found.state in ("too small", "too short") else 0
+    if found.state in ("too small", "too short"):
+        return UNDECIDED if sent is None else 0
+    return DRIFTED if found.state == "drift" else 0
 
 
 def _shadow(logs: list[Path], *, as_json: bool) -> int:

@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from export.device import cpu_name
+
 CACHE = Path(os.environ.get("LABELSTILL_BENCH_CACHE", Path(__file__).resolve().parents[2] / ".bench"))
 """What benches make once and use again: drawn photos, the peer's package."""
 
@@ -109,7 +111,7 @@ def table(rows: Sequence[Row]) -> str:
 def machine() -> dict[str, Any]:
     """Return what the figures ran on: processor, cores this process may use, memory, Python, torch and its threads."""
     facts: dict[str, Any] = {
-        "cpu": _cpu_model(),
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "load_1min": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
@@ -199,11 +201,3 @@ def _rounded(value: float | None) -> float | None:
         return value
     short = float(f"{value:.4g}")
     return int(short) if abs(short) >= 1000 else short
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
