@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,12 @@ import pytest
 
 from export import runtime
 from export.monitor import monitor
-from export.monitoring.candidates import Candidates
-from export.monitoring.log import Damage, Header, LoggedFrame, frames, read_header, read_headers
-from export.monitoring.opening import FOLDER, inside, open_frames
+from export.monitoring.log import Damage, LoggedFrame, frames, read_header, read_headers
 from export.monitoring.reference import load
 from export.monitoring.shadow import compare_shadow
 from labeling.core.errors import InputError, StateError
-from labeling.images import ImageRejected
-from labeling.project import Project
 from tests.made_edge_logs import NAMES, World, drifting, header, write
 from tests.made_edge_logs import frames as drawn
-from tests.made_stores import ontology, photo
 
 QUIET = World()
 
@@ -297,92 +291,8 @@ def test_equal_students_differ_by_chance_alone_in_most_logs(tmp_path: Path) -> N
         lines = list(drawn(QUIET, 150, seed))
         for line in lines:
             kept = rng.random((2, len(line["objects"]))) < 0.8
-            every = [row[:2] + [200 * k, 0, 200 * k + 50, 50] for k, row in enumerate(line["objects"])]
+            every = [[*row[:2], 200 * k, 0, 200 * k + 50, 50] for k, row in enumerate(line["objects"])]
             line["objects"] = [row for row, keep in zip(every, kept[0], strict=True) if keep]
             line["shadow"] = [row for row, keep in zip(every, kept[1], strict=True) if keep]
         shown += "neither" not in compare_shadow([read_header(write(tmp_path / f"{seed}.jsonl", lines))]).verdict
     assert shown <= 4
-
-
-def kept_log(folder: Path, count: int) -> tuple[Path, list[dict[str, Any]]]:
-    """Write a log whose first frames were kept; the pictures differ."""
-    lines = list(drawn(QUIET, count + 3))
-    for number, line in enumerate(lines[:count]):
-        photo(folder / "kept" / f"{number}.jpg", size_wh=(64, 48), seed=number)
-        line |= {"kept": f"kept/{number}.jpg", "sure": number / 100}
-        lines[number] = line
-    return write(folder / "a.jsonl", lines), lines
-
-
-def candidates_of(log: Path, wanted: int) -> Candidates:
-    found, head = Candidates(wanted), read_header(log)
-    for frame in frames(head, Damage()):
-        found.look(head, frame)
-    return found
-
-
-def test_the_least_sure_comes_first_and_then_what_looks_different(tmp_path: Path) -> None:
-    head = Header(tmp_path / "a.jsonl", "", "m", "fp32", NAMES, "", "", NAMES)
-    found = Candidates(3)
-    for number, (grey, sure) in enumerate([(100, 0.0), (100, 0.01), (250, 0.4), (101, 0.02), (20, 0.5), (249, 0.4)]):
-        found.look(head, LoggedFrame(0, number, "", 0, 0, bytes([grey] * 56), (), sure, f"{number}.jpg", None))
-    assert [one.kept for one in found.pick()] == ["0.jpg", "2.jpg", "4.jpg"]
-
-
-def test_frames_become_new_images_once(tmp_path: Path) -> None:
-    project = Project.create(tmp_path / "project", ontology(NAMES))
-    log, _ = kept_log(tmp_path / "logs", 6)
-    candidates = candidates_of(log, 4)
-    assert (candidates.kept, candidates.without) == (6, 3)
-    first = open_frames(project, candidates.pick())
-    assert len(first.new) == 4
-    assert first.known == 0
-    assert not first.refused
-    assert {path.parent for path in first.new} == {project.root / FOLDER}
-    with project.open_store() as store:
-        assert store.counts()["images"] == {"new": 4}
-        assert store.runs()[-1].verb == "monitor"
-        assert store.runs()[-1].summary == {
-            "opened": 4,
-            "known": 0,
-            "refused": 0,
-        }
-    again = open_frames(project, candidates_of(log, 4).pick())
-    assert not again.new
-    assert again.known == 4
-    assert len(list((project.root / FOLDER).iterdir())) == 4
-
-
-def test_the_same_bytes_are_one_image(tmp_path: Path) -> None:
-    project = Project.create(tmp_path / "project", ontology(NAMES))
-    log, _ = kept_log(tmp_path / "logs", 2)
-    (log.parent / "kept" / "1.jpg").write_bytes((log.parent / "kept" / "0.jpg").read_bytes())
-    opened = open_frames(project, candidates_of(log, 2).pick())
-    assert len(opened.new) == 1
-    assert opened.known == 1
-
-
-@pytest.mark.parametrize("kept", ["../secret.jpg", "/etc/secret.jpg", "kept/../../secret.jpg", "a\0b.jpg", ""])
-def test_a_log_cannot_name_a_file_outside_its_folder(tmp_path: Path, kept: str) -> None:
-    photo(tmp_path / "secret.jpg")
-    with pytest.raises(ImageRejected, match="outside"):
-        inside(tmp_path / "logs" / "a.jsonl", kept)
-
-
-def test_links_rubbish_and_missing_files_are_counted_with_their_reason(tmp_path: Path) -> None:
-    project = Project.create(tmp_path / "project", ontology(NAMES))
-    log, lines = kept_log(tmp_path / "logs", 5)
-    secret = photo(tmp_path / "secret.jpg")
-    kept = log.parent / "kept"
-    (kept / "0.jpg").unlink()
-    os.symlink(secret, kept / "0.jpg")
-    (kept / "1.jpg").write_bytes(b"no picture")
-    (kept / "2.jpg").unlink()
-    os.symlink(tmp_path, log.parent / "away")
-    lines[3]["kept"] = "away/secret.jpg"
-    write(log, lines)
-    opened = open_frames(project, candidates_of(log, 5).pick())
-    assert len(opened.new) == 1
-    assert opened.refused == {"link": 2, "unreadable": 1, "missing": 1}
-    assert opened.first_refused is not None
-    assert [path.suffix for path in opened.new] == [".jpg"]

@@ -116,7 +116,7 @@ def learn(
     for part in parts:
         kept.append(part[-seen % stride :: stride])
         seen += len(part)
-        if sum(map(len, kept)) > MOST_FRAMES:
+        while sum(map(len, kept)) > MOST_FRAMES:
             kept, stride = [joined(kept)[::2]], stride * 2
         if not all_of_it and seen >= look_at:
             found = _counted(joined(kept), stride, taken, model, names)

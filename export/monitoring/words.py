@@ -98,7 +98,7 @@ def notes(found: Monitored) -> list[str]:
     spaced = "" if reference.stride == 1 else f", every {reference.stride}th frame of them"
     said.append(
         f"the reference, {how}: {_frames(found)}{spaced}, {moment(reference.since)} to {moment(reference.until)} UTC; "
-        f"frames remember each other for about {reference.memory * reference.stride:,.0f} frames"
+        f"as much is known from it as from {reference.frames / reference.memory:,.0f} independent frames"
     )
     if found.skipped:
         said.append(f"{counted(found.skipped, 'frame')} of these logs belong to the reference")

@@ -39,6 +39,9 @@ SIZE_WH = (240, 180)
 STAY = 8
 """Frames that a scene of the video stays, on average."""
 
+VIDEO = 20_000
+"""Frames of its reference at least: neighbours are alike, so it takes many."""
+
 Facts = tuple[float, float, bytes, tuple[tuple[int, float, float, float, float, float], ...]]
 Pool = Sequence[Facts]
 Change = Callable[[RgbImage], RgbImage]
@@ -141,7 +144,12 @@ def measure(scenes: int, seeds: int, window: int, rate: float, *, video: bool) -
         "new class": (without_new, every),
         "missing class": (every, pool([name for name in NAMES if name != MISSING], scenes, 3)),
     }
-    common = {"reference": (24 if video else 6) * window, "window": window, "rate": rate, "video": video}
+    common = {
+        "reference": max(VIDEO, 24 * window) if video else 6 * window,
+        "window": window,
+        "rate": rate,
+        "video": video,
+    }
     found: dict[str, object] = {}
     small = 0
     for name, (before, after) in pairs.items():
