@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 try:
-    from .runtime import MANIFEST, Model, OnnxSession, RuntimeFault, open_model, self_check
+    from .runtime import MANIFEST, Model, OnnxSession, RuntimeFault, open_model, self_check, workers_for
     from .timing import CALLS, STAGES, Timing, bench, photos
 except ImportError:  # in a bundle the files lie side by side
     from runtime import (  # type: ignore[import-not-found,no-redef]
@@ -30,6 +30,7 @@ except ImportError:  # in a bundle the files lie side by side
         RuntimeFault,
         open_model,
         self_check,
+        workers_for,
     )
     from timing import CALLS, STAGES, Timing, bench, photos  # type: ignore[import-not-found,no-redef]
 
@@ -108,13 +109,15 @@ def measure(
     frames, left_out = photos(folder / "golden" if images is None else images)
     golden = self_check(folder, model)
     card, on_onnx = model.card, isinstance(model.session, OnnxSession)
+    # As runtime.py follows a source: a frame on each core.
+    beside = open_model(folder, backend, precision, threads or 1) if on_onnx else model
     return Result(
         bundle=str(manifest["name"]),
         model=card.model,
         precision=card.precision,
         runs_on=_runs_on(model),
         imgsz=card.imgsz,
-        timing=bench(model, frames, calls=calls),
+        timing=bench(model, frames, calls=calls, beside=beside, workers=workers_for(beside.session, threads or 1)),
         left_out=left_out,
         accuracy=manifest.get("accuracy", {}).get(card.precision),
         accuracy_of="this file" if on_onnx else f"the ONNX model in {card.precision}, of the engine none was measured",

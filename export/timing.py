@@ -85,12 +85,22 @@ class Timing:
     remarks: Sequence[str]
 
 
-def bench(model: Model, frames: Sequence[Frame], *, calls: int = CALLS, warm_up: int = WARM_UP) -> Timing:
+def bench(
+    model: Model,
+    frames: Sequence[Frame],
+    *,
+    calls: int = CALLS,
+    warm_up: int = WARM_UP,
+    beside: Model | None = None,
+    workers: int = 1,
+) -> Timing:
     """Time a model on frames in turn, as ``runtime.run`` uses it: one by one, then overlapped.
 
     Args:
         model: with any session.
         frames: real ones, BGR uint8 (h, w, 3), in memory.
+        beside: the same model, opened for several frames at a time; None takes the first for both ways.
+        workers: so many at a time in the overlapped loop.
         calls: timed frames of each way.
         warm_up: frames before them, which do not count; every frame is seen once at least.
 
@@ -113,7 +123,7 @@ def bench(model: Model, frames: Sequence[Frame], *, calls: int = CALLS, warm_up:
         model.judge(outputs, canvas)
         end = perf_counter()
         times[call] = prepared - start, answered - prepared, end - answered, end - start
-    overlapped = _overlapped_fps(model, frames, calls)
+    overlapped = _overlapped_fps(beside or model, frames, calls, workers)
     after = device.facts()
     times *= 1000
     stages = {name: Stage.of(times[:, place].tolist()) for place, name in enumerate(STAGES)}
@@ -181,10 +191,10 @@ def remarks(before: Mapping[str, Any], after: Mapping[str, Any], times_ms: Seque
     return found
 
 
-def _overlapped_fps(model: Model, frames: Sequence[Frame], count: int) -> float:
+def _overlapped_fps(model: Model, frames: Sequence[Frame], count: int, workers: int) -> float:
     named = (("", frame) for frame in islice(cycle(frames), count))
     start = perf_counter()
-    tally = run(model, Source(named, live=False))
+    tally = run(model, Source(named, live=False), workers=workers)
     seconds = perf_counter() - start
     if tally.interrupted:  # the loop ends quietly, a measurement must not
         raise KeyboardInterrupt

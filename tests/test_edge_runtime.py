@@ -369,6 +369,22 @@ def test_no_frame_of_a_file_is_lost_and_the_order_stays() -> None:
     assert (tally.seen, tally.dropped, tally.unreadable) == (60, 0, 0)
 
 
+def test_frames_that_are_looked_at_side_by_side_come_in_their_order_and_sooner() -> None:
+    class Uneven(Brightest):
+        """The first of every three frames takes longest."""
+
+        def run(self, tensor: Floats) -> list[Floats]:
+            time.sleep(0.03 if round(float(tensor.max()) * 255) % 3 == 0 else 0.01)
+            return super().run(tensor)
+
+    seen: list[int] = []
+    begun = time.perf_counter()
+    tally = run(Model(Uneven()), numbered(60), lambda one: seen.append(one.number), workers=3)
+    assert time.perf_counter() - begun < 0.8  # one after the other 1.0 s at least
+    assert seen == list(range(60))
+    assert (tally.seen, tally.dropped) == (60, 0)
+
+
 def test_the_newest_frame_of_a_camera_wins_and_the_others_are_counted() -> None:
     seen: list[Result] = []
     tally = run(Model(Brightest(seconds=0.03)), numbered(60, live=True, pause=0.002), seen.append)
