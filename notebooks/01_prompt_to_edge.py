@@ -115,7 +115,7 @@ labelstill(
 
 # %%
 labelstill("export", "first", "--project", str(PROJECT))
-labelstill("bench", str(PROJECT / "exports/first"))
+labelstill("bench", "first", "--project", str(PROJECT))
 
 # %%
 manifest = json.loads((PROJECT / "exports/first/manifest.json").read_text())

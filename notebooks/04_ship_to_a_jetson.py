@@ -55,15 +55,15 @@ def on_device(*arguments: str) -> None:
 labelstill("budget", "yolov8n", "yolov8s", "--device", "orin-nano-super")
 
 # %%
-CLASSES = ("forklift", "pallet", "box", "barrel", "cone")
-scenes = [render_scene(97_000_000 + number, pairs=all_pairs(unseen=True)) for number in range(100)]
+CLASSES = ("forklift", "ladder", "barrel")
+scenes = [render_scene(97_000_000 + number, pairs=all_pairs(unseen=True)) for number in range(140)]
 scene_files(scenes, Path("photos"))
 labelstill("label", "photos", "--project", str(PROJECT), "--classes", ", ".join(CLASSES), "--detector", "bundled")
 with Project.open(PROJECT).open_store() as store:
     print(review_in_store(store, truth(scenes, CLASSES)), "photos reviewed")
 labelstill("split", "--project", str(PROJECT))
 labelstill(
-    "train", "--project", str(PROJECT), "--name", RUN, "--epochs", "12", "--imgsz", "160", "--batch", "8",
+    "train", "--project", str(PROJECT), "--name", RUN, "--epochs", "24", "--imgsz", "160", "--batch", "8",
 )  # fmt: skip
 labelstill("evaluate", RUN, "--val", "--project", str(PROJECT))
 

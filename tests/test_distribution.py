@@ -39,10 +39,14 @@ def test_no_script_shadows_a_package() -> None:
     assert not {"labeling", "distill", "export"} & set(scripts)
 
 
-def test_no_room_is_larger_than_350_lines() -> None:
+RUNTIME = ROOT / "export" / "runtime.py"
+"""Goes onto the device as one file, so that people can take it alone into programs of their own."""
+
+
+def test_no_room_but_the_runtime_is_larger_than_350_lines() -> None:
     rooms = [path for top in ("labeling", "distill", "export", "scripts") for path in (ROOT / top).rglob("*.py")]
     assert len(rooms) > 50
-    assert [str(path) for path in rooms if len(path.read_text().splitlines()) > 350] == []
+    assert [str(path) for path in rooms if len(path.read_text().splitlines()) > 350] == [str(RUNTIME)]
 
 
 def test_every_room_says_its_one_job_first() -> None:

@@ -12,11 +12,15 @@ import typer
 
 from labeling.core.errors import InputError, MissingExtraError
 from labeling.image_files import display
+from labeling.project import Project
 from labeling.tables import printable
 
 
 def run(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that labelstill export wrote.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Folder that labelstill export wrote, or its name in the project.")
+    ],
+    project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", help="Photos to time; the golden images if left out.")
     ] = None,
@@ -48,6 +52,8 @@ def run(
     from ..runtime import RuntimeFault
     from ..timing import CALLS
 
+    if not bundle.exists() and Project.exists(project):
+        bundle = Project.open(project).exports_path / bundle
     if out is not None and out.resolve().is_relative_to(bundle.resolve()):
         raise InputError(f"--out is {display(out)}: a bundle is sealed by its manifest: name a file outside of it")
     try:

@@ -69,7 +69,7 @@ class Loop:
         self._take("curate", self._verb("curate", "--no-app"))
         self._take("student", self._student)
         self._take("edge bundle", self._verb("export", RUN))
-        self._take("benchmark", self._verb("bench", str(self.bundle)))
+        self._take("benchmark", self._verb("bench", RUN))
 
     @property
     def bundle(self) -> Path:
@@ -117,7 +117,7 @@ class Loop:
         """Return what runs a verb in a process of its own, as a user would."""
 
         def run() -> None:
-            given = [*arguments, "--project", str(self.root)] if arguments[0] != "bench" else list(arguments)
+            given = [*arguments, "--project", str(self.root)]
             self.tell(f"$ labelstill {shlex.join(given)}")
             command = [sys.executable, "-c", "import sys; from labeling.cli import main; sys.exit(main())", *given]
             # A server that the environment names is not the demo's.
