@@ -90,24 +90,43 @@ on_device("runtime.py", "check")
 labelstill("bench", str(BUNDLE), "--calls", "60")
 
 # %% [markdown]
-# A folder, a video, a camera: `runtime.py folder|video|camera`. The logs hold numbers, no pictures unless you ask.
+# A folder, a video, a camera: `runtime.py folder|video|camera`. The logs hold numbers, no pictures unless you ask. Two
+# videos: a day as usual, and one on which somebody has switched off half of the lamps.
+
 
 # %%
-writer = cv2.VideoWriter("drive.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 30, (480, 360))
-for number in range(300):
-    picture = render_scene(98_000_000 + number // 10, pairs=all_pairs(unseen=True)).picture
-    writer.write(np.ascontiguousarray(picture[..., ::-1]))
-writer.release()
+def film(path: str, frames: int, light: float, seed: int) -> None:
+    """Write a video of drawn scenes in random order."""
+    lot = np.random.default_rng(seed)
+    pictures = [render_scene(seed * 1000 + number, pairs=all_pairs(unseen=True)).picture for number in range(200)]
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), 30, (480, 360))
+    for number in lot.integers(0, len(pictures), frames):
+        bright = light * lot.uniform(0.9, 1.1)
+        writer.write(cv2.convertScaleAbs(pictures[number][..., ::-1], alpha=bright))
+    writer.release()
+
+
+film("usual.mp4", 1500, light=1.0, seed=98_000)
+film("dark.mp4", 500, light=0.5, seed=99_000)
 here = Path.cwd()
-on_device("runtime.py", "video", str(here / "drive.mp4"), "--out", str(here / "seen"), "--log", str(here / "logs"))
+on_device("runtime.py", "video", str(here / "usual.mp4"), "--json", "--log", str(here / "logs/usual"))
+on_device(
+    "runtime.py", "video", str(here / "dark.mp4"), "--json", "--log", str(here / "logs/dark"),
+    "--out", str(here / "seen"), "--keep-frames", "doubt",
+)  # fmt: skip
 display(Image(filename=str(sorted(Path("seen").glob("*.jpg"))[0])))
 
 # %% [markdown]
 # ## Back home
 #
-# `monitor` compares the logs with how the world was before: light, sharpness, what is seen and how surely. It alarms at
-# a rate that you state, and opens frames that the device kept as new images of the project.
+# `monitor` learns what is usual from the first stretch of logs, then compares light, sharpness, what is seen and how
+# surely. It alarms at a rate that you state, and ends with 3 when it does. `--open N` makes frames that the device kept
+# new images of the project.
 
 # %%
-print(next(Path("logs").glob("*.jsonl")).read_text().splitlines()[1][:200])
-labelstill("monitor", "logs", "--project", str(PROJECT))
+print(next(Path("logs/usual").glob("*.jsonl")).read_text().splitlines()[1][:200])
+labelstill("monitor", "logs/usual", "--window", "250", "--project", str(PROJECT))
+labelstill("monitor", "logs/dark", "--window", "250", "--open", "4", "--project", str(PROJECT), code=3)
+
+# %%
+labelstill("status", "--project", str(PROJECT))

@@ -102,6 +102,7 @@ def test_labels_are_reviewed_and_curated(tmp_path: Path) -> None:
 def test_a_student_is_shipped_and_watched(tmp_path: Path) -> None:
     printed = lines_of(executed("04_ship_to_a_jetson", tmp_path, timeout_s=600))
     assert any(line.startswith("OnnxSession fp32: as at home") for line in printed)
-    (log,) = (tmp_path / "logs").glob("*.jsonl")
-    assert len(log.read_text().splitlines()) == 1 + 300
-    assert len(list((tmp_path / "seen").rglob("*.jpg"))) == 300
+    (log,) = (tmp_path / "logs/dark").glob("*.jsonl")
+    assert len(log.read_text().splitlines()) == 1 + 500
+    assert len(list((tmp_path / "seen").rglob("*.jpg"))) == 500
+    assert any("light" in line and "drift" in line for line in printed), printed[-40:]
