@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
+if __name__ == "__main__":
+    sys.dont_write_bytecode = True  # a bundle stays as it is
+
 try:
-    from .runtime import MANIFEST, Model, OnnxSession, RuntimeFault, open_model, self_check, workers_for
+    from .runtime import MANIFEST, Arguments, Model, OnnxSession, RuntimeFault, open_model, self_check, workers_for
     from .timing import CALLS, STAGES, Timing, bench, photos
 except ImportError:  # in a bundle the files lie side by side
     from runtime import (  # type: ignore[import-not-found,no-redef]
         MANIFEST,
+        Arguments,
         Model,
         OnnxSession,
         RuntimeFault,
@@ -63,6 +67,7 @@ class Result:
         bundle: its name.
         model: architecture.
         precision: of what ran.
+        engine_precision: of the engine that build.sh makes if nobody says another one.
         runs_on: what ran it, such as "ONNX Runtime, CPUExecutionProvider".
         imgsz: (height, width) of the input in pixels.
         timing: see Timing.
@@ -75,6 +80,7 @@ class Result:
     bundle: str
     model: str
     precision: str
+    engine_precision: str
     runs_on: str
     imgsz: tuple[int, int]
     timing: Timing
@@ -115,6 +121,7 @@ def measure(
         bundle=str(manifest["name"]),
         model=card.model,
         precision=card.precision,
+        engine_precision=str(manifest.get("precision", card.precision)),
         runs_on=_runs_on(model),
         imgsz=card.imgsz,
         timing=bench(model, frames, calls=calls, beside=beside, workers=workers_for(beside.session, threads or 1)),
@@ -194,6 +201,13 @@ def lines(result: Result) -> list[str]:
         f"frames per second: {timing.fps:.1f} one by one, {timing.overlapped_fps:.1f} overlapped "
         "(frames in memory: neither capturing nor drawing is in it)"
     )
+    found.append(f"overlapped: {_overlap(timing)}")
+    if result.precision != result.engine_precision:
+        found.append(
+            f"this is {result.precision}; the engine of ./build.sh will be {result.engine_precision}, and without "
+            f"TensorRT a device runs fp32: --precision {result.engine_precision} times that model here, which says "
+            "little of an engine"
+        )
     found.append(f"golden outputs, by this very model: {_golden(result.golden)}")
     ap = f"AP50 {_share(accuracy, 'ap50')}, AP50-95 {_share(accuracy, 'ap')}"
     images = f" on {accuracy.get('images')} images of {accuracy.get('part')}" if accuracy else ""
@@ -242,7 +256,7 @@ def report(result: Result, fps: float = 0) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent, help="folder of the bundle")
     parser.add_argument("--images", type=Path, help="folder of photos, the golden images if left out")
     parser.add_argument("--fps", type=_rate, default=0, help="frames per second one by one that it must reach, 0: none")
@@ -277,6 +291,15 @@ def _stood(when: str, facts: Mapping[str, Any]) -> str:
     degrees = facts.get("temperatures_c")
     hottest = f"{max(degrees.values()):.0f} C" if degrees else NOT_MEASURED
     return f"{when}: power mode {_word(facts.get('power_mode'))}, CPU MHz {cpu}, GPU MHz {gpu}, hottest {hottest}"
+
+
+def _overlap(timing: Timing) -> str:
+    if timing.workers > 1:
+        return (
+            f"{timing.workers} frames at a time in ONNX Runtime, each on cores of its own; one by one a frame shares "
+            "them badly or leaves some idle"
+        )
+    return "a frame is prepared while the one before it is in the network, and the one before that is decoded"
 
 
 def _golden(check: Check) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import html
 import json
 import os
 import shutil
@@ -41,7 +42,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def new_bundle(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a folder to write a bundle into; when the block ends it gets its name, or is removed if it has no manifest.
 
-    Whoever calls holds the lock of the project.
+    Whoever calls holds the lock of the project, so what another export left half done is dead and is removed.
 
     Args:
         target: of the bundle.
@@ -53,7 +54,8 @@ def new_bundle(target: Path, *, replace: bool = False) -> Iterator[Path]:
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove(part)
+        for left in target.parent.glob(".*.part"):
+            _remove(left)
         part.mkdir()
         try:
             yield part
@@ -65,11 +67,20 @@ def new_bundle(target: Path, *, replace: bool = False) -> Iterator[Path]:
         finally:
             _remove(part)
     except OSError as error:
-        if error.errno in _FULL:
+        if is_full(error):
             raise StateError(f"{display(target.parent)}: the disk is full: free space and export again") from error
         raise InputError(
             f"{display(target)}: cannot be written: {error.strerror or error}: check whose folder it is"
         ) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Say whether an error, or one that it came of, is that there is no room left to write."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_golden(folder: Path, frames: Sequence[Frame], model: Model) -> None:
@@ -142,7 +153,9 @@ def _readme(about: Mapping[str, Any]) -> str:
     )
     environment.filters["code"] = lambda text: f"`{printable(str(text)).replace('`', chr(39))}`"
     environment.filters["share"] = lambda value: "not measured" if value is None else f"{value:.3f}"
-    return environment.get_template(_README).render(**about)
+    # Sentences name classes, too.
+    remarks = [html.escape(printable(one), quote=False).replace("[", "\\[") for one in about["remarks"]]
+    return environment.get_template(_README).render(**{**about, "remarks": remarks})
 
 
 def _shrunk(frame: Frame) -> Frame:
@@ -162,5 +175,7 @@ def _sha256(path: Path) -> str:
 def _remove(path: Path) -> None:
     if path.is_symlink():
         path.unlink()
-    elif path.exists():
+    elif path.is_dir():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

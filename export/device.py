@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def facts(root: Path = _ROOT) -> dict[str, Any]:
 
     Keys: device (board), l4t, jetpack, cuda, gpu, sm ("8.7"), tensorrt, power_mode, clocks (cpu_mhz and gpu_mhz with
     current, min and max; locked: no core and no GPU may change its clock), temperatures_c by sensor, cpu, cores (that
-    this process may use), load_1min, memory_mb (total, available, swap), python, numpy, opencv, onnxruntime.
+    this process may use), load_1min, spent_s (since the start: uptime, busy summed over its cores, own of this
+    process, and how many cores they are), memory_mb (total, available, swap), python, numpy, opencv, onnxruntime.
 
     Args:
         root: of the file system. The driver of the GPU is only asked where it is that of this machine.
@@ -73,6 +75,7 @@ def facts(root: Path = _ROOT) -> dict[str, Any]:
         "cpu": cpu_name(root),
         "cores": len(os.sched_getaffinity(0)),
         "load_1min": _load(root),
+        "spent_s": _spent(root),
         "memory_mb": _memory(root),
         "python": platform.python_version(),
         "numpy": _version("numpy"),
@@ -237,6 +240,18 @@ def _temperatures(root: Path) -> dict[str, float] | None:
 def _load(root: Path) -> float | None:
     found = re.match(r"\d+\.\d+", _text(root / "proc/loadavg") or "")
     return float(found[0]) if found else None
+
+
+def _spent(root: Path) -> dict[str, float] | None:
+    """Return seconds since the start of the device, and those that its cores and this process worked in them."""
+    stat = _text(root / "proc/stat") or ""
+    ticks = re.match(r"cpu +(\d+) (\d+) (\d+) \d+ \d+ (\d+) (\d+)", stat)
+    uptime = re.match(r"\d+\.\d+", _text(root / "proc/uptime") or "")
+    if ticks is None or uptime is None:
+        return None
+    busy = sum(map(int, ticks.groups())) / os.sysconf("SC_CLK_TCK")
+    cores = len(re.findall(r"^cpu\d", stat, flags=re.MULTILINE))
+    return {"uptime": float(uptime[0]), "busy": busy, "own": time.process_time(), "cores": cores}
 
 
 def _memory(root: Path) -> dict[str, int] | None:

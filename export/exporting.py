@@ -18,6 +18,9 @@ from . import bundle
 
 Tell = Callable[[str], None]
 
+STRIDE = 32
+"""Sides of the input are multiples of this, in pixels."""
+
 _NOT_MEASURED = 0.25
 _LEAST, _MOST = 0.01, NOTHING_WORTH_SHOWING
 """Thresholds below or above let everything or nothing through."""
@@ -51,12 +54,14 @@ class Exported:
         about: its manifest; what is known so far where there is no bundle.
         made: it was made now; otherwise it was there already.
         picture: the image on which the two differ most, where they disagree.
+        taken: the name that it would have had, where something else has it.
     """
 
     path: Path | None
     about: Mapping[str, Any]
     made: bool
     picture: Path | None = None
+    taken: str | None = None
 
     @property
     def faults(self) -> list[str]:
@@ -92,6 +97,9 @@ def export(
         BackendError: no graph can be made of the weights.
         MissingExtraError: a library of the extra edge is not installed.
     """
+    if asked.imgsz is not None and asked.imgsz % STRIDE:
+        near = max(1, round(asked.imgsz / STRIDE)) * STRIDE
+        raise InputError(f"--imgsz {asked.imgsz}: expected a multiple of {STRIDE}, such as {near}")
     if not run.finished:
         raise StateError(f"{display(run.path)}: has not finished: labelstill train --resume {run.name}")
     weights = run.weights_hash()
@@ -101,10 +109,12 @@ def export(
             f"{RUN_FILE}): train anew"
         )
     threshold, remarks = _threshold(run)
+    remarks = [*_fitness(run), *remarks, *_unknown(project, run)]
     settings = {"run": run.name, "threshold": threshold, **asdict(asked)}
     target, there = _place(project.exports_path, run.name, name, {"weights": weights, "settings": settings}, fresh)
+    taken = run.name if name is None and target.name != run.name else None
     if there is not None and not fresh:
-        return Exported(target, there, made=False)
+        return Exported(target, there, made=False, taken=taken)
     about = {"name": target.name, "made_at": now(), "weights": weights, "settings": settings, "bench": None}
     with project.open_store() as store, bundle.new_bundle(target, replace=target.exists()) as folder:
         from distill.asking import Asking, Question
@@ -115,11 +125,23 @@ def export(
         making = Making(asking, folder, asked, threshold, remarks)
         if not making.proven():
             picture = making.show_worst(project.reports_path / f"export-{target.name}-worst.png")
-            return Exported(None, about | making.found(), made=False, picture=picture)
+            return Exported(None, about | making.found(), made=False, picture=picture, taken=taken)
         making.measure()
         if asked.int8:
             making.quantise()
-        return Exported(target, making.finish(about), made=True)
+        return Exported(target, making.finish(about), made=True, taken=taken)
+
+
+def _fitness(run: RunFolder) -> list[str]:
+    """Return what the evaluation said of the student."""
+    headline = (StudentRun.read(run.path).measured or {}).get("headline")
+    return [f"What labelstill evaluate says of this student: {headline}"] if isinstance(headline, str) else []
+
+
+def _unknown(project: Project, run: RunFolder) -> list[str]:
+    """Return what to say about classes that the project has and the student was not taught."""
+    new = [name for name in project.ontology.names if name not in run.facts["names"]]
+    return [f"The project has classes that this student does not know: {', '.join(new)}. Train anew."] if new else []
 
 
 def _threshold(run: RunFolder) -> tuple[float, list[str]]:

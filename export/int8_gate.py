@@ -8,10 +8,14 @@ from math import ceil
 from typing import Literal
 
 from distill.evaluate import Evaluation
+from distill.evaluation.resampling import Bounds
 from labeling.core.errors import InputError
 
 MAX_AP = 0.01
 MAX_CLASS = 0.03
+ENOUGH = 200
+"""Objects from which on a measurement is enough to make INT8 the default: on 57, AP moves by more than its limit with
+the choice of photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Verdict:
         max_ap, max_class: limits.
         fewest: objects from which on a class is judged alone.
         faults: what is beyond the limits, a clause each; empty when it passed.
+        objects: that are there.
+        interval: of ``lost``, 95 %, both measured on the same drawn images; None where it is not known.
     """
 
     images: int
@@ -60,6 +66,8 @@ class Verdict:
     max_class: float
     fewest: int
     faults: tuple[str, ...]
+    objects: int
+    interval: Bounds | None = None
 
     @property
     def passed(self) -> bool:
@@ -67,27 +75,42 @@ class Verdict:
         return not self.faults
 
     @property
+    def enough(self) -> bool:
+        """Say whether it rests on so many objects that INT8 may be the default."""
+        return self.objects >= ENOUGH
+
+    @property
     def precision(self) -> Literal["fp16", "int8"]:
-        """The precision that an engine is built in unless the user asks for another: FP16 where INT8 did not pass."""
-        return "int8" if self.passed else "fp16"
+        """The precision that an engine is built in unless the user asks for another: INT8 where it passed on enough."""
+        return "int8" if self.passed and self.enough else "fp16"
 
     @property
     def sentence(self) -> str:
         """What to tell people."""
         if self.lost is None:
             return f"INT8 was not measured ({'; '.join(self.faults)}): FP16 stays the default"
-        cost = f"INT8 {_change(self.lost)} AP50-95 on {self.images:,} val images"
+        spread = "" if self.interval is None else " ({:.1f} to {:.1f})".format(*(100 * one for one in self.interval))
+        cost = f"INT8 {_change(self.lost)} AP50-95{spread} on {self.images:,} val images"
         if not self.passed:
             return f"{cost}, refused: {'; '.join(self.faults)}: FP16 stays the default"
-        alone = sum(one.objects > 0 and not one.judged for one in self.classes)
-        what = "1 class" if alone == 1 else f"{alone:,} classes"
-        was = "was" if alone == 1 else "were"
-        few = f"; {what} with fewer than {self.fewest:,} objects {was} not judged alone" if alone else ""
-        return f"{cost}, within the limits{few}: INT8 is the default"
+        alone = [one.name for one in self.classes if not one.judged]
+        few = f"; not judged alone, with fewer than {self.fewest:,} objects: {', '.join(alone)}" if alone else ""
+        if not self.enough:
+            return (
+                f"{cost}, within the limits{few}; FP16 stays the default: val holds {self.objects:,} objects, "
+                f"{ENOUGH:,} are needed to trust INT8 without a look"
+            )
+        return f"{cost}, within the limits{few}; INT8 is the default"
 
 
 def gate(
-    fp32: Evaluation, int8: Evaluation, names: Sequence[str], max_ap: float = MAX_AP, max_class: float = MAX_CLASS
+    fp32: Evaluation,
+    int8: Evaluation,
+    names: Sequence[str],
+    max_ap: float = MAX_AP,
+    max_class: float = MAX_CLASS,
+    *,
+    interval: Bounds | None = None,
 ) -> Verdict:
     """Compare two measurements of the same images.
 
@@ -100,6 +123,7 @@ def gate(
         names: the classes, in the order of both.
         max_ap: most AP50-95 that may be lost over all classes, above 0 and up to 1.
         max_class: most that any class may lose, likewise.
+        interval: of the AP50-95 that is lost, see ``distill.evaluation.paired``.
 
     Raises:
         InputError: the two do not speak of the same images or classes, or a limit is out of range.
@@ -135,7 +159,7 @@ def gate(
     ]
     return Verdict(
         fp32.images, fp32.ap50_95, int8.ap50_95, fp32.ap50, int8.ap50, lost, classes, max_ap, max_class, fewest,
-        tuple(faults),
+        tuple(faults), fp32.objects, interval,
     )  # fmt: skip
 
 

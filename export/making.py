@@ -24,7 +24,7 @@ from .predictor import TorchSession
 from .runtime import Card, Model, OnnxSession, Session
 from .second_look import SecondLook, second_look
 from .to_onnx import DEFAULT_THRESHOLD, ExportSettings, to_half, to_onnx
-from .val_images import ValImages
+from .val_images import Seen, ValImages
 
 GOLDEN = 8
 """Images that travel with what the model finds in them."""
@@ -53,8 +53,9 @@ class Making:
     faults: list[str] = field(default_factory=list)
     _val: ValImages = field(init=False)
     _parities: dict[str, Parity] = field(default_factory=dict)
+    _seen: dict[str, Seen | None] = field(default_factory=dict)
     _evaluations: dict[str, Evaluation | None] = field(default_factory=dict)
-    _look: SecondLook | None = None
+    _looks: dict[str, SecondLook] = field(default_factory=dict)
     _int8: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -79,6 +80,10 @@ class Making:
         to_half(self._file("fp32"), self._file("fp16"))
         if not self._agree("fp16", whole, OnnxSession(self._file("fp16")), FP16):
             self._file("fp16").unlink()
+        if unseen := self._parities["fp32"].unseen:
+            self.remarks.append(
+                f"The comparison showed no object of {', '.join(unseen)}: of these only the raw outputs were compared."
+            )
         return True
 
     def show_worst(self, path: Path) -> Path:
@@ -89,54 +94,63 @@ class Making:
 
     def measure(self) -> None:
         """Measure on val, and write the cards that go out, with the doubt from which on a frame needs a second look."""
-        card = self._card()
-        card = replace(card, thresholds=dict.fromkeys(card.names, self.threshold))
         for precision, file in self._models().items():
             self.asking.tell(f"measuring {precision} on val")
-            seen = self._val.seen(self.folder / file)
-            self._evaluations[precision] = None if seen is None else seen.evaluation()
-            if seen is not None and self._look is None:
-                limits = dict.fromkeys(seen.names, self.threshold)
-                self._look = second_look(seen.truth, seen.found, seen.names, limits)
-                card = replace(card, second_look=self._look.card)
-            write_card(self.folder / file, replace(card, precision=precision))
+            seen = self._val.seen(Model(OnnxSession(self.folder / file)))
+            self._note(precision, seen, None if seen is None else seen.evaluation())
+        self._compare_sizes()
         if not self._val.truth:
             self.remarks.append("Accuracy was not measured: nobody has reviewed an image of val.")
         if lost := len(self.asking.photos.vanished):
             self.remarks.append(f"{counted(lost, 'image')} of val cannot be read any more and took no part.")
 
     def quantise(self) -> None:
-        """Add an INT8 model where it loses little; it is then the default."""
+        """Add an INT8 model where it loses little; it is the default where that was measured on enough objects."""
+        from distill.evaluation.paired import paired_difference
+
         from .calibration import frames_for
         from .int8_gate import Verdict, gate
         from .quantise import search
 
-        asking, reference = self.asking, self._evaluations["fp32"]
-        if reference is None:
+        asking, reference, whole = self.asking, self._evaluations["fp32"], self._seen["fp32"]
+        if reference is None or whole is None:
             self.faults.append("INT8 was not made: no image of val has a known truth to measure it by.")
             return
         chosen = frames_for(asking.project, asking.store, asking.split, fold=asking.fold)
-        tried: list[Evaluation] = []
+        tried: list[tuple[Seen, Evaluation]] = []
 
         def judge(path: Path) -> Verdict:
-            seen = self._val.seen(path)
+            seen = self._val.seen(Model(OnnxSession(path)))
             assert seen is not None  # the same images as for the reference
-            tried.append(seen.evaluation())
-            return gate(reference, tried[-1], asking.names)
+            tried.append((seen, seen.evaluation()))
+            lost = paired_difference(
+                whole.truth, whole.found, seen.found, whole.names, metric="ap50_95", masks=whole.masks
+            )
+            interval = None if lost.low is None or lost.high is None else (lost.low, lost.high)
+            return gate(reference, tried[-1][1], asking.names, interval=interval)
 
         found = search(self._file("fp32"), self._file("int8"), chosen.frames(), judge, tell=asking.tell)
         self.remarks += [f"INT8: {remark}." for remark in chosen.remarks]
         (self.remarks if found.passed else self.faults).append(f"{found.sentence}.")
         self._int8 = {
             "passed": found.passed,
+            "default": found.verdict.precision == "int8",
             "images": found.frames,
             "calibration": chosen.digest(self._card()),
             "method": found.method,
             "kept": list(found.steps[-1].kept),
+            "objects": found.verdict.objects,
+            "lost": found.verdict.lost,
+            "interval": None if found.verdict.interval is None else list(found.verdict.interval),
             "classes": [asdict(one) for one in found.verdict.classes],
-        }
+            "steps": [
+                {"kept": list(step.kept), "ap": step.verdict.int8, "passed": step.verdict.passed,
+                 "sentence": step.verdict.sentence}
+                for step in found.steps
+            ],
+        }  # fmt: skip
         if found.passed:
-            self._evaluations["int8"] = tried[-1]
+            self._note("int8", *tried[-1])
 
     def finish(self, about: Mapping[str, Any]) -> dict[str, Any]:
         """Write golden images, programs and manifest, and return the manifest."""
@@ -149,20 +163,54 @@ class Making:
     def found(self) -> dict[str, Any]:
         """Return what is known by now, as the manifest has it."""
         card, models = self._card(), self._models()
+        precision = self._default(models)
+        look = self._looks.get(precision)
         return {
             "model": card.model,
             "classes": list(card.names),
             "licence": card.licence,
-            "precision": next(one for one in ("int8", "fp16", "fp32") if one in models),
+            "precision": precision,
             "models": models,
             "versions": versions() | {name: version(name) for name in _LIBRARIES},
             "accuracy": {precision: _figures(one) for precision, one in self._evaluations.items()},
             "parity": {precision: _agreement(one) for precision, one in self._parities.items()},
-            "second_look": None if self._look is None else {**self._look.card, "sentence": self._look.sentence()},
+            "second_look": None if look is None else {**look.card, "sentence": look.sentence()},
             "int8": self._int8,
             "remarks": self.remarks,
             "faults": self.faults,
         }
+
+    def _note(self, precision: str, seen: Seen | None, evaluation: Evaluation | None) -> None:
+        """Keep what a model file sees in val, and write its card with the doubt that is its own."""
+        card = read_card(self._file(precision))
+        look = None
+        if seen is not None:
+            limits = dict.fromkeys(seen.names, self.threshold)
+            self._looks[precision] = second_look(seen.truth, seen.found, seen.names, limits)
+            look = self._looks[precision].card
+        self._seen[precision], self._evaluations[precision] = seen, evaluation
+        thresholds = dict.fromkeys(card.names, self.threshold)
+        write_card(self._file(precision), replace(card, precision=precision, thresholds=thresholds, second_look=look))
+
+    def _compare_sizes(self) -> None:
+        """Say what another size than that of the training does to the accuracy."""
+        run, card, trained = self.asking.run, self._card(), int(self.asking.run.facts["settings"]["imgsz"])
+        if self.asked.imgsz in (None, trained):
+            return
+        self.asking.tell(f"measuring the student at {trained} pixels on val")
+        seen = self._val.seen(Model(TorchSession(run.weights, replace(card, imgsz=(trained, trained)))))
+        here, there = self._evaluations["fp32"], None if seen is None else seen.evaluation()
+        figures = (
+            "what that costs was not measured"
+            if here is None or there is None or here.ap50_95 is None or there.ap50_95 is None
+            else f"AP50-95 on val is {here.ap50_95:.3f} at {self.asked.imgsz} and {there.ap50_95:.3f} at {trained}"
+        )
+        self.remarks.append(f"It was trained at {trained} pixels and takes {self.asked.imgsz} here: {figures}.")
+
+    def _default(self, models: Mapping[str, str]) -> str:
+        """Return the precision that is taken unless somebody asks for another."""
+        int8 = self._int8 is not None and self._int8["default"] and "int8" in models
+        return "int8" if int8 else "fp16" if "fp16" in models else "fp32"
 
     def _agree(self, precision: str, reference: Session, other: Session, limits: Limits) -> bool:
         """Compare, note, and say whether the two find the same."""
@@ -201,6 +249,7 @@ def _figures(evaluation: Evaluation | None) -> dict[str, Any]:
 
 def _agreement(parity: Parity) -> dict[str, Any]:
     """Return what is kept of a comparison."""
+    parts = sorted({one.part for one in parity.raw})
     return {
         "images": parity.frames,
         "objects": parity.reference,
@@ -209,4 +258,6 @@ def _agreement(parity: Parity) -> dict[str, Any]:
         **asdict(parity.all),
         "classes": {name: asdict(one) for name, one in parity.classes.items()},
         "worst": parity.worst.name if parity.worst is not None else None,
+        "unseen": list(parity.unseen),
+        "raw": {part: max(one.largest for one in parity.raw if one.part == part) for part in parts},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -12,17 +12,15 @@ from labeling.core.errors import InputError
 from labeling.image_files import display
 
 from .monitoring.drift import RATES, Verdict, judge
-from .monitoring.log import Damage, Header, LoggedFrame, read_header, read_headers
-from .monitoring.reference import Reference, learn, load, save
+from .monitoring.log import Damage, Header, LoggedFrame, read_headers
+from .monitoring.reference import Reference, learn
+from .monitoring.remembered import load, save
 from .monitoring.stretch import stretches
 from .monitoring.tape import Tape
 from .monitoring.windows import Window, Windows
 
 WINDOW = 1000
 """Frames per window unless another length is asked for."""
-
-BASELINE = "baseline.jsonl"
-"""Log in a bundle that can be its reference."""
 
 _LEARNING = 500
 
@@ -87,10 +85,11 @@ def monitor(
     Args:
         logs: files, in any order.
         memory: folder in which the reference of each model rests; None keeps none.
-        reference: a log, or a bundle that holds BASELINE, that becomes the reference in place of what rests there.
+        reference: a log, or a folder of logs, that becomes the reference in place of what rests there.
         window: frames per window at least; longer where frames are too much alike for so short a window.
-        false_alarms: chance that without drift any statistic of any window raises an alarm; within RATES.
-        first: so many first frames become the reference, whether they are enough or not.
+        false_alarms: chance that without drift any statistic of any window raises an alarm; within RATES. Of a slow
+            reference it is approximate.
+        first: so many first frames become the reference; what comes and goes in them is usual, however slowly.
         look: called with every frame of the logs.
 
     Raises:
@@ -109,16 +108,17 @@ def monitor(
     remarks: list[str] = []
     fresh = known is None
     if reference is not None:
-        known = _learned_from(reference, model, window, remarks)
+        known = _learned_from(reference, window, remarks)
     tape = Tape(headers, known.taken if known else None, look)
     frames = iter(tape)
     if known is None:
         some = frames if first is None else islice(frames, first)
-        known = _learned(tape, some, model, window, all_of_it=first is not None)
+        known = _learned(tape, some, headers, window, all_of_it=first is not None)
     if known.names != model.names:
         raise InputError(
             f"{display(model.path)}: its classes are not those of the reference: learn a new one with --reference LOG"
         )
+    remarks += _differences(known, headers)
     if fresh and kept_at is not None and known.enough(window):
         save(known, kept_at)
     windows = Windows(known, known.window(window))
@@ -168,30 +168,55 @@ def one_model(headers: Sequence[Header]) -> Header:
     return first
 
 
-def _learned(tape: Tape, frames: Iterator[LoggedFrame], header: Header, window: int, *, all_of_it: bool) -> Reference:
+def _learned(
+    tape: Tape,
+    frames: Iterator[LoggedFrame],
+    headers: Sequence[Header],
+    window: int,
+    *,
+    all_of_it: bool,
+) -> Reference:
+    model = headers[0]
     found = learn(
         stretches(frames, _LEARNING),
         tape.read,
-        model=header.model,
-        names=header.names,
+        model=model.model,
+        names=model.names,
         window=window,
         all_of_it=all_of_it,
     )
     if found is None:
-        raise InputError(f"{display(header.path)}: no frame can be read: a reference needs some")
-    return found
+        raise InputError(f"{display(model.path)}: no frame can be read: a reference needs some")
+    from_these = [header for header in headers if tape.read[header.key]]
+    return replace(found, precisions=_each("precision", from_these), devices=_each("device", from_these))
 
 
-def _learned_from(path: Path, model: Header, window: int, remarks: list[str]) -> Reference:
-    header = read_header(path / BASELINE if path.is_dir() else path)
-    if header.model != model.model:
-        remarks.append("The reference was logged by another model: what changed may be the model, not the world.")
-    elif header.precision != model.precision:
-        remarks.append(
-            f"The reference was logged at {header.precision}, the logs at {model.precision}: scores may differ by that."
-        )
-    tape = Tape([header])
-    found = _learned(tape, iter(tape), header, window, all_of_it=True)
+def _learned_from(path: Path, window: int, remarks: list[str]) -> Reference:
+    headers = read_headers([path])
+    one_model(headers)
+    tape = Tape(headers)
+    found = _learned(tape, iter(tape), headers, window, all_of_it=True)
     if tape.damage.first:
         remarks.append(f"{tape.damage.reasons.total()} lines of the reference could not be used: {tape.damage.first}.")
     return found
+
+
+def _differences(reference: Reference, headers: Sequence[Header]) -> list[str]:
+    """Say in what the logs differ from the reference besides the world."""
+    said = []
+    if reference.model != headers[0].model:
+        said.append("The reference was logged by another model: what changed may be the model, not the world.")
+    for what, then, now in (
+        ("at precision", reference.precisions, _each("precision", headers)),
+        ("on device", reference.devices, _each("device", headers)),
+    ):
+        if then and set(now) - set(then):
+            said.append(
+                f"The reference was logged {what} {', '.join(then)}, the logs {what} {', '.join(now)}: "
+                "numbers may differ by that."
+            )
+    return said
+
+
+def _each(name: str, headers: Sequence[Header]) -> tuple[str, ...]:
+    return tuple(sorted({getattr(header, name) for header in headers} - {""}))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import base64
+import calendar
 import ctypes
 import errno
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -22,12 +24,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import cv2
 import numpy as np
@@ -53,6 +55,9 @@ _FORMAT = 1
 _GREY = 114
 _REBUILD = "run ./build.sh on this device"
 _PATIENCE = 5.0
+_LARGEST_FILE = 1 << 28
+_NO_IMAGE = "cannot be read as an image"
+_NO_NUMBERS = "the network returned numbers that are none"
 _MODEL_FILES = (".onnx", ".data", ".bin", ".engine", ".plan", ".trt")
 
 
@@ -111,15 +116,48 @@ class Card:
         try:
             stored = json.loads(text)
             card = cls(**{**stored, "names": tuple(stored["names"]), "imgsz": tuple(stored["imgsz"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise RuntimeFault(f"{where}: its card cannot be read ({error}): export the model anew") from None
-        if not card.names or set(card.thresholds) != set(card.names):
-            raise RuntimeFault(f"{where}: expected a list of classes with one threshold each: export the model anew")
-        if card.layout not in _DECODERS or card.letterbox not in ("square", "rect", "stretch"):
+            wrong = [name for name, fits in _SENSE.items() if not fits(getattr(card, name))]
+            if not wrong and (len(set(card.names)) != len(card.names) or set(card.thresholds) != set(card.names)):
+                wrong = ["thresholds"]
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise RuntimeFault(f"{where}: its card cannot be read ({error!r}): export the model anew") from None
+        if wrong:
+            said = str(getattr(card, wrong[0]))[:60]
             raise RuntimeFault(
-                f"{where}: {card.layout!r} and {card.letterbox!r} are not known here: take the runtime.py of its export"
+                f"{where}: its card says {wrong[0]} {said!r}, which makes no sense here: export the model anew and "
+                "take the runtime.py of that export"
             )
         return card
+
+
+def _within(value: Any, low: float, high: float, kinds: tuple[type, ...] = (int, float)) -> bool:
+    return type(value) in kinds and low <= value <= high  # bool is another type, NaN is never within
+
+
+def _count(value: Any) -> bool:
+    return _within(value, 1, 1 << 20, (int,))
+
+
+_SENSE: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("model", "licence", "weights", "dataset", "ontology"), lambda it: isinstance(it, str)),
+    "kind": lambda it: it in ("ultralytics", "dfine"),
+    "task": lambda it: it in ("detect", "segment"),
+    "names": lambda it: bool(it) and all(isinstance(name, str) for name in it),
+    "imgsz": lambda it: len(it) == 2 and all(map(_count, it)),
+    "dynamic": lambda it: isinstance(it, bool),
+    "letterbox": lambda it: it in ("square", "rect", "stretch"),
+    "stride": _count,
+    "layout": lambda it: it in tuple(_DECODERS),
+    "precision": lambda it: it in tuple(TOLERANCES),
+    "thresholds": lambda it: all(_within(one, 0, 1) for one in it.values()),
+    "nms_iou": lambda it: _within(it, 0, 1),
+    "max_objects": _count,
+    "second_look": lambda it: (
+        it is None
+        or (_within(it["below"], 0, 1) and all(_within(one, 0, 1 << 20) for one in (it["per_minute"], *it.values())))
+    ),
+}
+"""What each field of a card may be."""
 
 
 class Masks:
@@ -192,12 +230,14 @@ class OnnxSession:
 
         Args:
             path: of the .onnx file.
-            threads: 0 leaves the choice to ONNX Runtime.
+            threads: 0 leaves the choice to ONNX Runtime; at most four per core.
             providers: that have to run it; no other takes their place.
 
         Raises:
             RuntimeFault: it is no model of labelstill, ONNX Runtime does not take it, or a provider is not there.
         """
+        if not 0 <= threads <= 4 * _cores():
+            raise RuntimeFault(f"{threads} threads: expected 0 to {4 * _cores()} on this device")
         self.card = card_of(path)
         try:
             import onnxruntime
@@ -213,11 +253,17 @@ class OnnxSession:
         except Exception as error:  # its own exceptions have no common base
             said = str(error).splitlines()[0]
             raise RuntimeFault(f"{path}: ONNX Runtime {onnxruntime.__version__} does not take it ({said})") from None
-        self._input = self._session.get_inputs()[0].name
+        given = self._session.get_inputs()[0]
+        self._input, size = given.name, tuple(given.shape[2:])
+        if all(isinstance(side, int) for side in size) and size != self.card.imgsz:
+            raise RuntimeFault(f"{path}: takes {size}, its card says {self.card.imgsz}: export the model anew")
 
     def run(self, tensor: Floats) -> list[Floats]:
-        """See Session."""
-        outputs: list[Floats] = self._session.run(None, {self._input: tensor})
+        """See Session. Raises RuntimeFault: ONNX Runtime fails."""
+        try:
+            outputs: list[Floats] = self._session.run(None, {self._input: tensor})
+        except Exception as error:  # its own exceptions have no common base
+            raise RuntimeFault(f"ONNX Runtime did not run the model ({str(error).splitlines()[0]})") from None
         return outputs
 
 
@@ -230,7 +276,13 @@ class TensorRtSession:
         self.card = card
         self._cuda = _Cuda()
         self._logger = trt.Logger(trt.Logger.WARNING)
-        self._runtime = trt.Runtime(self._logger)
+        trt.init_libnvinfer_plugins(self._logger, "")
+        try:
+            self._runtime = trt.Runtime(self._logger)
+        except TypeError:  # what the binding makes of a constructor that gives nothing back
+            self._runtime = None
+        if not self._runtime:
+            raise RuntimeFault(f"TensorRT {trt.__version__} does not start here; its messages stand above")
         self._engine: Any = self._runtime.deserialize_cuda_engine(engine.read_bytes())
         self._context: Any = self._engine and self._engine.create_execution_context()
         if not self._context:
@@ -284,9 +336,8 @@ class TensorRtSession:
         return {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32}[dtype.name]
 
     def _buffer(self, name: str, size: int) -> int:
-        address, room = self._buffers.get(name, (0, 0))
-        if room < size:
-            self._cuda.free(address)
+        if self._buffers.get(name, (0, -1))[1] < size:
+            self._cuda.free(self._buffers.pop(name, (0, 0))[0])  # forgotten first: the next call may fail
             self._buffers[name] = self._cuda.allocate(size), size
         return self._buffers[name][0]
 
@@ -382,11 +433,14 @@ class Model:
         return self._objects(rows, outputs, canvas)
 
     def judge(self, outputs: Sequence[Floats], canvas: Canvas) -> tuple[Objects, float]:
-        """Return the objects as ``decode`` without a floor does, and how sure the frame is, see ``sureness``."""
+        """Return the objects as ``decode`` without a floor does, and how sure the frame is, see ``sureness``.
+
+        A frame for which the network returned numbers that are none is not sure at all: 0.
+        """
         limits = np.full_like(self.thresholds, floor_of(self.thresholds))
         rows = _DECODERS[self.card.layout](outputs, canvas, self.card, limits)
         most = self.card.max_objects
-        sure = sureness(rows.scores[:most], rows.class_ids[:most], self.thresholds)
+        sure = sureness(rows.scores[:most], rows.class_ids[:most], self.thresholds) if are_numbers(outputs) else 0.0
         return self._objects(rows.at(rows.scores >= self.thresholds[rows.class_ids]), outputs, canvas), sure
 
     def _objects(self, rows: _Rows, outputs: Sequence[Floats], canvas: Canvas) -> Objects:
@@ -408,6 +462,12 @@ class _Rows(NamedTuple):
     def at(self, kept: Any) -> _Rows:
         boxes, scores, class_ids, coefficients = self
         return _Rows(boxes[kept], scores[kept], class_ids[kept], None if coefficients is None else coefficients[kept])
+
+
+def are_numbers(outputs: Sequence[Floats]) -> bool:
+    """Say whether there is neither NaN nor infinity in what a network returned."""
+    with np.errstate(all="ignore"):  # a sum is finite where all of it is, and quicker than asking each
+        return all(math.isfinite(float(output.sum())) for output in outputs)
 
 
 def floor_of(thresholds: Floats) -> float:
@@ -479,14 +539,15 @@ def _from_nms(outputs: Sequence[Floats], canvas: Canvas, card: Card, limits: Flo
 
 def _from_queries(outputs: Sequence[Floats], canvas: Canvas, card: Card, limits: Floats) -> _Rows:
     scores, centred = outputs[0][0], outputs[1][0]
-    queries, class_ids = np.nonzero(scores >= limits)  # one query may be several classes, as at home
+    there = (scores >= limits) & np.isfinite(scores) & np.isfinite(centred).all(axis=1)[:, None]
+    queries, class_ids = np.nonzero(there)  # one query may be several classes, as at home
     best = np.argsort(-scores[queries, class_ids], kind="stable")
     queries, class_ids = queries[best], class_ids[best]
     centres, halves = centred[queries, :2], centred[queries, 2:] / 2
     sides = np.array(canvas.size_hw[::-1] * 2, dtype=np.float32)
     boxes = np.concatenate((centres - halves, centres + halves), axis=1).clip(0, 1) * sides
-    there = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # never true of NaN
-    return _Rows(boxes, scores[queries, class_ids], class_ids, None).at(there)
+    sized = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return _Rows(boxes, scores[queries, class_ids], class_ids, None).at(sized)
 
 
 _DECODERS: Mapping[str, Callable[[Sequence[Floats], Canvas, Card, Floats], _Rows]] = {
@@ -628,9 +689,14 @@ def _wire(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             shift += 7
             if byte < 128:
                 return value
+            if shift > 63:
+                raise ValueError(shift)
 
     while place < len(data):
-        number, form = divmod(varint(), 8)
+        tag = varint()
+        if tag >> 32:  # other readers drop what is above, and see another field
+            raise ValueError(tag)
+        number, form = divmod(tag, 8)
         if form == 0:
             yield number, varint()
             continue
@@ -659,12 +725,19 @@ class Bundle:
 
 
 def verify(folder: Path) -> Bundle:
-    """Compare a bundle with its manifest. Raises RuntimeFault: a file is changed, missing, or one model too many."""
+    """Compare a bundle with its manifest.
+
+    Raises:
+        RuntimeFault: a file is changed or missing, or there is one too many that could take the place of another: a
+            model, or a module that Python would import from here.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files, models, classes = dict(manifest["files"]), dict(manifest["models"]), list(manifest["classes"])
         weights = manifest["weights"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not models or any("\0" in one for one in (*files, *models.values(), *classes)):
+            raise ValueError("no model, or a name that is none")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RuntimeFault(f"{folder / MANIFEST}: cannot be read ({error!r}): copy the bundle anew") from None
     if manifest.get("format") != _FORMAT:
         raise RuntimeFault(f"{folder / MANIFEST}: has format {manifest.get('format')}, this runtime.py reads {_FORMAT}")
@@ -681,9 +754,9 @@ def verify(folder: Path) -> Bundle:
             raise RuntimeFault(f"{folder / MANIFEST}: does not list {name}: export the bundle anew")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.suffix in _MODEL_FILES and name not in files and name != ENGINE:
+        if name not in files and name != ENGINE and (path.suffix.lower() in _MODEL_FILES or _imported(name)):
             raise RuntimeFault(f"{path}: does not belong to the bundle: remove it")
-    if (folder / "classes.txt").read_text(encoding="utf-8").splitlines() != classes:
+    if (folder / "classes.txt").read_text(encoding="utf-8", errors="replace").splitlines() != classes:
         raise RuntimeFault(f"{folder / 'classes.txt'}: names other classes than {MANIFEST}: export the bundle anew")
     cards = {precision: card_of(folder / name) for precision, name in models.items()}
     for precision, card in cards.items():
@@ -692,6 +765,13 @@ def verify(folder: Path) -> Bundle:
                 where = folder / models[precision]
                 raise RuntimeFault(f"{where}: was made of other {what} than {MANIFEST} says: export the bundle anew")
     return Bundle(folder, manifest, cards)
+
+
+def _imported(name: str) -> bool:
+    """Say whether Python would take a file of this folder for a module or the beginning of a package."""
+    parts = Path(name).parts
+    beside = len(parts) == 1 or (len(parts) == 2 and parts[1].startswith("__init__."))
+    return beside and parts[0] != "__pycache__" and parts[-1].endswith((".py", ".pyc", ".so"))
 
 
 def open_model(folder: Path, backend: str = "auto", precision: str | None = None, threads: int = 0) -> Model:
@@ -718,16 +798,20 @@ def open_model(folder: Path, backend: str = "auto", precision: str | None = None
 
 
 def _engine_session(bundle: Bundle, precision: str | None) -> TensorRtSession:
-    where = bundle.folder / ENGINE_FACTS
+    where, engine = bundle.folder / ENGINE_FACTS, bundle.folder / ENGINE
     try:
         facts = json.loads(where.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = facts.get("engine_sha256")
+        swapped = known != _sha256(engine)
+    except (OSError, ValueError, AttributeError, RecursionError):
         raise RuntimeFault(f"{where}: there is no engine yet, or its facts cannot be read: {_REBUILD}") from None
+    if swapped:
+        raise RuntimeFault(f"{engine}: is not the TensorRT engine that engine.json speaks of: {_REBUILD}")
     trt = _tensorrt()
     card = engine_card(bundle, facts, trt.__version__, _Cuda().capability())
     if precision not in (None, card.precision):
         raise RuntimeFault(f"{where}: the engine is {card.precision}: run ./build.sh --precision {precision}")
-    return TensorRtSession(bundle.folder / ENGINE, card)
+    return TensorRtSession(engine, card)
 
 
 def engine_card(bundle: Bundle, facts: Mapping[str, Any], tensorrt: str, sm: str) -> Card:
@@ -749,11 +833,18 @@ def engine_card(bundle: Bundle, facts: Mapping[str, Any], tensorrt: str, sm: str
         raise RuntimeFault(f"{where}: the engine was built from another model: {_REBUILD}")
     if found[0] != tensorrt:
         raise RuntimeFault(f"{where}: the engine is of TensorRT {found[0]}, here is {tensorrt}: {_REBUILD}")
-    if "".join(filter(str.isdigit, str(found[1]))) != "".join(filter(str.isdigit, sm)):
+    if _capability(found[1]) != _capability(sm):
         raise RuntimeFault(f"{where}: the engine is for a GPU of SM {found[1]}, this one has {sm}: {_REBUILD}")
-    if facts.get("precision") not in TOLERANCES:
+    if facts.get("precision") not in tuple(TOLERANCES):
         raise RuntimeFault(f"{where}: the engine is of an unknown precision, {facts.get('precision')}: {_REBUILD}")
     return replace(bundle.cards[origin[0]], precision=facts["precision"])
+
+
+def _capability(said: Any) -> tuple[str, str]:
+    """Return major and minor of a compute capability, which people write as 8.7, 87 or SM87."""
+    digits = "".join(one for one in str(said) if one.isdigit() or one == ".")
+    major, dot, minor = digits.partition(".")
+    return (major, minor) if dot else (digits[:-1], digits[-1:])
 
 
 def _sha256(path: Path) -> str:
@@ -772,7 +863,7 @@ class Tolerance(NamedTuple):
     unmatched: float
 
 
-TOLERANCES = {
+TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(0.001, 0.99, 0.0),
     "fp16": Tolerance(0.02, 0.95, 0.02),
     "int8": Tolerance(0.2, 0.7, 0.1),
@@ -783,7 +874,7 @@ class Check(NamedTuple):
     """A model beside the golden outputs.
 
     Attributes:
-        images, objects: that were compared; objects count on both sides.
+        images, objects: that were compared; objects are those found at home.
         worst_score: largest difference of scores between partners; 0 without any.
         worst_iou: smallest IoU between partners; 1 without any.
         unmatched: objects clearly above their threshold that have no partner of their class.
@@ -805,18 +896,30 @@ def self_check(folder: Path, model: Model) -> Check:
             golden = {name: stored[name] for name in stored.files}
         images = sorted({int(name.split(".")[0]) for name in golden})
         said = [[golden[f"{image}.{part}"] for part in ("boxes", "scores", "class_ids")] for image in images]
-        fits = bool(images) and all(len(a) == len(b) == len(c) and a.shape[1:] == (4,) for a, b, c in said)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        fits = bool(images) and all(
+            len(a) == len(b) == len(c)
+            and (a.shape[1:], b.ndim, c.ndim) == ((4,), 1, 1)
+            and all(one.dtype.kind in "fiu" and np.isfinite(one).all() for one in (a, b, c))
+            for a, b, c in said
+        )
+    except Exception as error:  # zipfile, zlib and numpy each have their own
         raise RuntimeFault(f"{folder / 'golden.npz'}: cannot be read ({error!r}): copy the bundle anew") from None
     if not fits:
-        raise RuntimeFault(f"{folder / 'golden.npz'}: is not made of boxes, scores and classes: copy the bundle anew")
+        raise RuntimeFault(
+            f"{folder / 'golden.npz'}: is not made of numbers for boxes, scores and classes: copy the bundle anew"
+        )
     tolerance = TOLERANCES[model.card.precision]
     objects, unmatched, scores, ious = 0, 0, [0.0], [1.0]
     for image, (boxes, golden_scores, class_ids) in zip(images, said):
-        frame = cv2.imread(str(folder / "golden" / f"{image}.png"))
-        if frame is None:
-            raise RuntimeFault(f"{folder / 'golden' / str(image)}.png: cannot be read: copy the bundle anew")
-        seen = model(frame, floor_of(model.thresholds))
+        path = folder / "golden" / f"{image}.png"
+        frame = read_picture(path)
+        if isinstance(frame, str):
+            raise RuntimeFault(f"{path}: {frame}: copy the bundle anew")
+        canvas = model.prepare(frame)
+        outputs = model.session.run(canvas.tensor)
+        if not are_numbers(outputs):
+            raise RuntimeFault(f"{path}: {_NO_NUMBERS}: take another precision")
+        seen = model.decode(outputs, canvas, floor_of(model.thresholds))
         clear = seen.scores > model.thresholds[seen.class_ids] + tolerance.score
         free = np.ones(len(seen.scores), dtype=bool)
         for box, score, class_id in zip(boxes, golden_scores, class_ids):
@@ -829,7 +932,7 @@ def self_check(folder: Path, model: Model) -> Check:
             ious.append(float(overlap[partner]))
             scores.append(abs(float(seen.scores[partner]) - float(score)))
         unmatched += int((clear & free).sum())
-        objects += len(boxes) + int((seen.scores >= model.thresholds[seen.class_ids]).sum())
+        objects += len(boxes)
     worst_score, worst_iou = max(scores), min(ious)
     near = worst_score <= tolerance.score and worst_iou >= tolerance.iou
     return Check(
@@ -849,11 +952,11 @@ class Source(NamedTuple):
     """Where frames come from.
 
     Attributes:
-        frames: name and frame of each, BGR uint8 (h, w, 3); None in place of one that cannot be read.
+        frames: name and frame of each, BGR uint8 (h, w, 3); in place of one that cannot be read the reason, or None.
         live: frames do not wait: the newest one counts.
     """
 
-    frames: Iterator[tuple[str, Frame | None]]
+    frames: Iterator[tuple[str, Frame | str | None]]
     live: bool
 
 
@@ -862,12 +965,14 @@ def folder_source(folder: Path) -> Source:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     if not paths:
         raise RuntimeFault(f"{folder}: expected a folder with images, there is no file in it")
-    return Source(((path.relative_to(folder).as_posix(), _image(path)) for path in paths), live=False)
+    return Source(((_readable(path.relative_to(folder)), read_picture(path)) for path in paths), live=False)
 
 
 def video_source(path: Path) -> Source:
     """Return every frame of a video file, named by its number. Raises RuntimeFault: it cannot be opened."""
-    return Source(_captured(_opened(str(path)), path.name, ends=True), live=False)
+    if not path.is_file():
+        raise RuntimeFault(f"{path}: cannot be opened as a video: there is no such file")
+    return Source(_captured(_opened(str(path.resolve()), cv2.CAP_ANY), _readable(path), ends=True), live=False)
 
 
 def camera_source(which: str) -> Source:
@@ -875,28 +980,55 @@ def camera_source(which: str) -> Source:
 
     Raises RuntimeFault: it cannot be opened, or, in the midst of frames, it gives no more of them.
     """
-    capture = _opened(which)
+    pipeline = "!" in which
+    number = which.isdecimal() and len(which) < 5
+    capture = _opened(int(which) if number else which, cv2.CAP_GSTREAMER if pipeline else cv2.CAP_ANY)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     return Source(_captured(capture, which, ends=False), live=True)
 
 
-def _image(path: Path) -> Frame | None:
+def _readable(path: Path) -> str:
+    """Return a name as text whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def read_picture(path: Path) -> Frame | str:
+    """Return a picture, or why there is none. OpenCV gets its bytes: a name that is no UTF-8 ends the process there."""
     try:
-        return cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # more pixels than it is willing to read
-        return None
+        if path.stat().st_size > _LARGEST_FILE:
+            return f"larger than {_LARGEST_FILE >> 20} MiB"
+        data = path.read_bytes()
+        if _is_truncated(data):
+            return "truncated"
+        frame: Frame | None = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except cv2.error:  # no bytes, or more pixels than it is willing to read
+        frame = None
+    return _NO_IMAGE if frame is None else frame
 
 
-def _opened(which: str) -> cv2.VideoCapture:
-    pipeline = "!" in which
-    capture = cv2.VideoCapture(int(which) if which.isdigit() else which, cv2.CAP_GSTREAMER if pipeline else cv2.CAP_ANY)
+def _is_truncated(data: bytes) -> bool:
+    """Say whether this is a JPEG without its end, which OpenCV may fill with grey; cameras write more behind it."""
+    place = 2
+    while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")  # a thumbnail before the scan has its own end
+    return data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", place) < 0
+
+
+def _opened(which: int | str, api: int) -> cv2.VideoCapture:
+    try:
+        str(which).encode()
+    except UnicodeEncodeError:
+        raise RuntimeFault(f"{_readable(Path(str(which)))}: its name is no UTF-8: rename it") from None
+    capture = cv2.VideoCapture(which, api)
     if not capture.isOpened():
-        hint = "; OpenCV was built without GStreamer?" if pipeline else ""
+        hint = "; OpenCV was built without GStreamer?" if api == cv2.CAP_GSTREAMER else ""
         raise RuntimeFault(f"{which}: cannot be opened as a video{hint}: check the name and who may read it")
     return capture
 
 
-def _captured(capture: cv2.VideoCapture, name: str, *, ends: bool) -> Iterator[tuple[str, Frame | None]]:
+def _captured(capture: cv2.VideoCapture, name: str, *, ends: bool) -> Iterator[tuple[str, Frame | str | None]]:
     read, announced = 0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     try:
         while True:
@@ -987,9 +1119,10 @@ class Result(NamedTuple):
         objects: at their thresholds.
         sure: see ``sureness``.
         doubtful: less sure than the card's limit for a second look.
-        second: it is handed on for one; not where the bound per minute is reached.
+        second: it was handed on for one; not where the bound per minute is reached or that failed.
         ms: before the network, in it, and after it.
         shadow: what another student says of the same frame.
+        broken: the network returned numbers that are none.
     """
 
     number: int
@@ -1002,6 +1135,7 @@ class Result(NamedTuple):
     second: bool
     ms: tuple[float, float, float]
     shadow: Objects | None
+    broken: bool = False
 
 
 @dataclass
@@ -1012,22 +1146,30 @@ class Tally:
         seen: frames that were looked at.
         objects: that were found in them.
         unreadable: frames and files that could not be read.
+        reasons: of these, how many by reason.
+        broken: frames for which the network returned numbers that are none.
         dropped: frames of a camera for which there was no time.
         doubtful: frames below the limit for a second look.
         second: of these, handed on.
         over_bound: of these, not handed on because of the bound per minute.
+        not_handed: of these, not handed on because that failed.
         kept: pictures of doubtful frames that were written.
+        unsaved: pictures that could not be written.
         interrupted: by Ctrl-C or SIGTERM.
     """
 
     seen: int = 0
     objects: int = 0
     unreadable: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    broken: int = 0
     dropped: int = 0
     doubtful: int = 0
     second: int = 0
     over_bound: int = 0
+    not_handed: int = 0
     kept: int = 0
+    unsaved: int = 0
     interrupted: bool = False
 
 
@@ -1039,7 +1181,7 @@ def run(
     model: Model,
     source: Source,
     on_result: Callable[[Result], None] | None = None,
-    on_unsure: Callable[[Frame, Objects], None] | None = None,
+    on_unsure: Callable[[Frame, Objects], object] | None = None,
     draw: Callable[[Result, Frame], None] | None = None,
     shadow: Model | None = None,
     *,
@@ -1055,7 +1197,8 @@ def run(
         model: that looks.
         source: its frames.
         on_result: called for every frame, in order.
-        on_unsure: called with frames that are doubtful by the card's second look, such as to ask a bigger model.
+        on_unsure: called with frames that are doubtful by the card's second look, such as to ask a bigger model; where
+            it returns False or raises, the frame was not handed on.
         draw: called with a copy of the frame on which the objects are drawn.
         shadow: another student of the same classes that sees the same frames.
         per_minute: how many frames are handed on at most; None takes what the card says.
@@ -1063,13 +1206,10 @@ def run(
         tell: called with lines for people.
 
     Raises:
-        RuntimeFault: the source breaks off, or the shadow has other classes. What a callback or a session raises ends
-            the run, too, and is raised here. Ctrl-C ends the run and raises nothing.
+        RuntimeFault: the source breaks off, or the shadow has other classes. What another callback or a session raises
+            ends the run, too, and is raised here. Ctrl-C ends the run and raises nothing.
     """
-    if shadow is not None and shadow.card.names != model.card.names:
-        raise RuntimeFault(
-            f"the shadow knows {', '.join(shadow.card.names)}: expected the same classes in the same order"
-        )
+    _agree(model, shadow)
     limit = model.card.second_look
     tally = Tally()
     faults: list[Exception] = []
@@ -1079,9 +1219,11 @@ def run(
 
     def capture() -> None:
         for number, (name, frame) in enumerate(source.frames):
-            if frame is None:
+            if frame is None or isinstance(frame, str):
+                reason = frame or _NO_IMAGE
                 tally.unreadable += 1
-                tell(f"{name}: cannot be read as an image, left out")
+                tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
+                tell(f"{name}: {reason}, left out")
             elif not read.put((number, name, time.time(), frame)):
                 return
 
@@ -1095,7 +1237,19 @@ def run(
         ms = 1000 * (prepared - begun), 1000 * (answered - prepared), 1000 * (time.perf_counter() - answered)
         doubtful = limit is not None and sure < limit["below"]
         other = None if shadow is None else shadow(frame)
-        return Result(number, name, at, frame, objects, sure, doubtful, False, ms, other)
+        broken = sure == 0 and not are_numbers(outputs)
+        return Result(number, name, at, frame, objects, sure, doubtful, False, ms, other, broken)
+
+    def handed(result: Result) -> bool:
+        if not result.doubtful or on_unsure is None or not allowance.take():
+            return False
+        try:
+            done = on_unsure(result.frame, result.objects) is not False
+        except Exception as error:
+            tell(f"{result.source}: was not handed on ({error!r}), the run goes on")
+            done = False
+        tally.not_handed += not done
+        return done
 
     def infer() -> None:
         waiting = iter(read)
@@ -1127,14 +1281,14 @@ def run(
             thread.start()
         for looking in done:
             result: Result = looking.result()
-            if result.doubtful and on_unsure is not None and allowance.take():
-                result = result._replace(second=True)
+            result = result._replace(second=handed(result))
+            if result.broken and not tally.broken:
+                tell(f"{result.source}: {_NO_NUMBERS}; said once, such frames are counted")
+            tally.broken += result.broken
             tally.seen += 1
             tally.objects += len(result.objects.scores)
             tally.doubtful += result.doubtful
             tally.second += result.second
-            if result.second and on_unsure is not None:
-                on_unsure(result.frame, result.objects)
             if on_result is not None:
                 on_result(result)
             if draw is not None:
@@ -1153,13 +1307,25 @@ def run(
     return tally
 
 
-def workers_for(session: Session, threads: int) -> int:
+def _agree(model: Model, shadow: Model | None) -> None:
+    if shadow is not None and shadow.card.names != model.card.names:
+        raise RuntimeFault(
+            f"the shadow knows {', '.join(shadow.card.names)}: expected the same classes in the same order"
+        )
+
+
+def workers_for(session: Session, threads: int, shadow: Session | None = None) -> int:
     """Return how many frames at a time fill the cores: one on a GPU, else one per so many threads of ONNX Runtime.
 
     A network on one thread and a second frame beside it gives more frames per second than one frame on two threads.
+    The same workers ask the shadow, which may lie on the GPU, too.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // threads) if isinstance(session, OnnxSession) else 1
+    shared = all(isinstance(one, OnnxSession) for one in (session, shadow or session))
+    return max(1, _cores() // threads) if shared else 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def drawn(frame: Frame, objects: Objects, names: Sequence[str]) -> Frame:
@@ -1181,7 +1347,7 @@ def drawn(frame: Frame, objects: Objects, names: Sequence[str]) -> Frame:
 
 
 def frame_facts(frame: Frame) -> tuple[float, float, bytes]:
-    """Return light, blur and sketch of a frame, BGR uint8 (h, w, 3), all of them at 256 pixels width.
+    """Return light, blur and sketch of a frame, BGR uint8 (h, w, 3), all at 256 pixels width and 4096 height at most.
 
     Returns:
         Mean grey in [0, 1]; log1p of the variance of the Laplacian of the grey frame; 56 bytes: mean BGR in 4 x 4
@@ -1193,7 +1359,7 @@ def frame_facts(frame: Frame) -> tuple[float, float, bytes]:
     # Whole pixels are averaged first: OpenCV does that ten times as fast as any other area.
     whole = frame[: high // part * part, : wide // part * part]
     small = cv2.resize(whole, (wide // part, high // part), interpolation=cv2.INTER_AREA)
-    small = cv2.resize(small, (256, max(1, round(high * 256 / wide))), interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(small, (256, min(4096, max(1, round(high * 256 / wide)))), interpolation=cv2.INTER_LINEAR)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     x, y = (cv2.Sobel(grey, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
     length, angle = cv2.cartToPolar(x, y, angleInDegrees=True)
@@ -1249,8 +1415,14 @@ def log_line(result: Result, kept: str | None = None) -> dict[str, Any]:
     return line
 
 
+_STAMP = "%Y%m%d-%H%M%S"
+
+
 class Log:
-    """JSON lines in files of bounded size, YYYYmmdd-HHMMSS.jsonl in UTC; the oldest go when there are too many."""
+    """JSON lines in files of bounded size, YYYYmmdd-HHMMSS.jsonl in UTC; the oldest go when there are too many.
+
+    A name is later than all others that are there, even where the clock is behind: their order is that of writing.
+    """
 
     def __init__(
         self,
@@ -1283,16 +1455,17 @@ class Log:
         if self._file is not None:
             self._file.close()
         self.folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(path for path in self.folder.glob("*.jsonl") if _moment(path) is not None)
+        moment = max(int(time.time()), 1 + (_moment(others[-1]) or 0 if others else 0))
         while True:
-            path = self.folder / time.strftime("%Y%m%d-%H%M%S.jsonl", time.gmtime())
+            path = self.folder / time.strftime(f"{_STAMP}.jsonl", time.gmtime(moment))
             try:
                 self._file = path.open("xb", buffering=0)  # a line is on its way at once, or known to be cut
                 break
             except FileExistsError:
-                time.sleep(0.05)  # a name is a second
+                moment += 1
         self._add(log_head(self._card))
-        logs = sorted(self.folder.glob("[0-9]" * 8 + "-" + "[0-9]" * 6 + ".jsonl"))
-        for old in logs[: max(0, len(logs) - self._files)]:
+        for old in others[: max(0, len(others) + 1 - self._files)]:
             self._tell(f"{old}: removed, {self._files} logs are kept")
             old.unlink()
 
@@ -1300,6 +1473,14 @@ class Log:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         if self._file.write(data) < len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _moment(path: Path) -> int | None:
+    """Return the unix seconds in the name of a log; None where it is none."""
+    try:
+        return calendar.timegm(time.strptime(path.stem, _STAMP))
+    except ValueError:
+        return None
 
 
 def _device() -> str:
@@ -1315,7 +1496,12 @@ def _device() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 1 could not finish, 3 the check failed, 130 interrupted."""
+    """Run the command line.
+
+    Returns:
+        Exit code: 0, 1 could not finish, 2 a folder is finished and files of it were left out, 3 the check failed, 130
+        interrupted.
+    """
     asked = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service is stopped as Ctrl-C stops a run
     try:
@@ -1339,10 +1525,11 @@ def _check(asked: argparse.Namespace) -> int:
     check = self_check(asked.bundle, model)
     facts = {"backend": type(model.session).__name__, "precision": model.card.precision, **check._asdict()}
     words = (
-        "{backend} {precision}: {verdict}. {objects} objects on {images} golden images; worst score difference "
+        "{backend} {precision}: {verdict}. {objects} golden objects on {images} images; worst score difference "
         "{worst_score:.4f}, worst IoU {worst_iou:.3f}, {unmatched} without a partner"
     )
     verdict = "as at home" if check.passed else "NOT as at home"
+    words += "" if check.objects else "; nothing was found in them at home: this proves little"
     print(json.dumps(facts) if asked.json else words.format(verdict=verdict, **facts))
     return 0 if check.passed else 3
 
@@ -1351,6 +1538,7 @@ def _follow(asked: argparse.Namespace) -> int:
     threads = asked.threads or 1
     model = open_model(asked.bundle, asked.backend, asked.precision, threads)
     shadow = open_model(asked.shadow, asked.backend, None, threads) if asked.shadow else None
+    _agree(model, shadow)
     for option in ("second_look_dir", "keep_frames"):
         if getattr(asked, option) and model.card.second_look is None:
             raise RuntimeFault(f"--{option.replace('_', '-')}: nothing says which frames of this model are doubtful")
@@ -1371,37 +1559,48 @@ def _follow(asked: argparse.Namespace) -> int:
         if not keep or asked.log.resolve() not in keep.parents:
             raise RuntimeFault("--keep-frames: expected the name of a folder in that of --log, where monitor looks")
     source = sources[asked.verb](asked.what)
-    log = Log(asked.log, model.card) if asked.log else None
-    keeping, kept = Allowance(asked.keep_per_minute), 0
+    log = Log(asked.log, model.card, files=asked.log_files) if asked.log else None
+    keeping, kept, unsaved = Allowance(asked.keep_per_minute), 0, 0
     begun = time.perf_counter()
-    if asked.out:
-        asked.out.mkdir(parents=True, exist_ok=True)
-    lines = (asked.out / "objects.jsonl").open("w", encoding="utf-8") if asked.out else None
+    out, lines = _new_lines(asked.out) if asked.out else (None, None)
+    taken: set[str] = set()
+
+    def saved(path: Path, picture: Frame) -> bool:
+        nonlocal unsaved
+        done = _saved(path, picture)
+        unsaved += not done
+        return done
 
     def on_result(result: Result) -> None:
         nonlocal kept
         picture = None
         if keep and result.doubtful and keeping.take():
-            picture = _tried(keep / f"{time.time_ns()}.jpg", result.frame)
-            kept += picture is not None
+            path = keep / f"{time.time_ns()}.jpg"
+            if saved(path, result.frame):
+                picture = path.relative_to(asked.log.resolve()).as_posix()
+                kept += 1
         if log is not None:
-            log.write(
-                log_line(result, None if picture is None else picture.relative_to(asked.log.resolve()).as_posix())
-            )
+            log.write(log_line(result, picture))
         line = json.dumps({"file": result.source, "n": result.number, "objects": rows_of(result.objects)})
         if lines is not None:
             lines.write(line + "\n")
         elif not asked.json:
             print(line, flush=True)
 
-    def on_unsure(frame: Frame, objects: Objects) -> None:
-        _tried(asked.second_look_dir / f"{time.time_ns()}.png", frame)
+    def on_unsure(frame: Frame, objects: Objects) -> bool:
+        return saved(asked.second_look_dir / f"{time.time_ns()}.png", frame)
 
     def draw(result: Result, picture: Frame) -> None:
-        if asked.out:
+        if out is not None:
             name = "camera" if source.live else result.source
-            end = "" if asked.verb == "folder" else f"-{result.number:08d}"
-            _saved(asked.out / f"{name}{end}.jpg", picture)
+            if asked.verb != "folder":
+                name = f"{Path(name).name}-{result.number:08d}"
+            if not name.lower().endswith((".jpg", ".jpeg")):
+                name += ".jpg"
+            while name in taken:  # a.png and a.png.jpg lie in one folder
+                name += ".jpg"
+            taken.add(name)
+            saved(out / name, picture)
         if asked.show == "yes":
             cv2.imshow("labelstill", picture)
             cv2.waitKey(1)
@@ -1413,63 +1612,108 @@ def _follow(asked: argparse.Namespace) -> int:
         on_unsure if asked.second_look_dir else None,
         draw if asked.out or asked.show == "yes" else None,
         shadow,
-        workers=workers_for(model.session, threads),
+        workers=workers_for(model.session, threads, None if shadow is None else shadow.session),
     )
     if lines is not None:
         lines.close()
-    tally.kept = kept
+    tally.kept, tally.unsaved = kept, unsaved
     seconds = time.perf_counter() - begun
     facts = {**asdict(tally), "seconds": round(seconds, 3), "frames_per_second": round(tally.seen / seconds, 2)}
+    facts["precision"] = model.card.precision
+    if out is not None:
+        facts["out"] = str(out)
     if asked.json:
         print(json.dumps(facts))
     else:
-        _say(", ".join(f"{what.replace('_', ' ')} {value}" for what, value in facts.items()))
-    return 130 if tally.interrupted else 0
+        reasons = ", ".join(f"{count} {reason}" for reason, count in tally.reasons.items())
+        facts["reasons"] = f"({reasons})"
+        _say(", ".join(f"{what.replace('_', ' ')} {value}" for what, value in facts.items() if value != "()"))
+    if tally.interrupted:
+        return 130
+    return 2 if asked.verb == "folder" and (tally.unreadable or unsaved) else 0
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {"verify": _verify, "check": _check}
 
 
-def _saved(path: Path, picture: Frame) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), picture):
-        raise RuntimeFault(f"{path}: cannot be written: is the disk full?")
-    return path
+def _new_lines(out: Path) -> tuple[Path, Any]:
+    """Open objects.jsonl, in which a line is on the disk at once, in a folder that no earlier run wrote into."""
+    for number in itertools.count(1):
+        folder = out if number == 1 else Path(f"{out.resolve()}-{number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lines = (folder / "objects.jsonl").open("x", buffering=1, encoding="utf-8")
+        except FileExistsError:
+            continue
+        if folder != out:
+            _say(f"{out}: holds what an earlier run wrote, so this one writes into {folder}")
+        return folder, lines
+    raise AssertionError
 
 
-def _tried(path: Path, picture: Frame) -> Path | None:
-    """Save a picture where the run goes on without it."""
+def _saved(path: Path, picture: Frame) -> bool:
+    """Save a picture; where it cannot be, that is said and the run goes on. OpenCV sees no name of a file."""
     try:
-        return _saved(path, picture)
-    except (RuntimeFault, OSError) as error:
-        _say(f"{error}: the run goes on")
-        return None
+        encoded = cv2.imencode(path.suffix.lower(), picture)[1].tobytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded)
+    except (OSError, cv2.error) as error:
+        cause = error.strerror if isinstance(error, OSError) else "OpenCV cannot encode it"
+        _say(f"{path}: not written ({cause}), the run goes on")
+        return False
+    return True
+
+
+class Arguments(argparse.ArgumentParser):
+    """A parser that ends with 1 where it does not understand: 2 says that files were left out."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end."""
+        self.exit(1, f"{self.format_usage()}error: {message}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="runtime.py", description="Finds objects with the model of this bundle.")
+    parser = Arguments(prog="runtime.py", description="Finds objects with the model of this bundle.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="verify|check|folder|video|camera")
-    common = argparse.ArgumentParser(add_help=False)
+    common = Arguments(add_help=False)
     common.add_argument(
         "--bundle", type=Path, default=Path(__file__).parent, metavar="DIR", help="the folder of this file"
     )
     common.add_argument("--json", action="store_true", help="print one JSON object")
-    running = argparse.ArgumentParser(add_help=False, parents=[common])
+    running = Arguments(add_help=False, parents=[common])
     running.add_argument("--backend", choices=("auto", "onnx", "tensorrt"), default="auto")
     running.add_argument("--precision", choices=sorted(TOLERANCES), help="of the model; fp32 with ONNX Runtime")
     running.add_argument(
         "--threads", type=int, default=0, metavar="N", help="of ONNX Runtime per frame; frames fill the other cores"
     )
-    following = argparse.ArgumentParser(add_help=False, parents=[running])
-    following.add_argument("--out", type=Path, metavar="DIR", help="write objects.jsonl and drawn pictures there")
+    following = Arguments(add_help=False, parents=[running])
+    following.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write objects.jsonl and drawn pictures there; DIR-2 after an earlier run",
+    )
     following.add_argument("--log", type=Path, metavar="DIR", help="write logs for labelstill monitor, no pictures")
+    following.add_argument(
+        "--log-files",
+        type=_number_up_to(1_000_000, 1, int),
+        default=32,
+        metavar="N",
+        help="of 16 MiB, the oldest go; 32 if left out, about half a day at 30 frames per second with five objects",
+    )
     following.add_argument("--show", choices=("yes", "no"), default="no", help="in a window")
     following.add_argument(
         "--second-look-dir", type=Path, metavar="DIR", help="save doubtful frames for a bigger model"
     )
     following.add_argument("--shadow", type=Path, metavar="BUNDLE", help="log what another student says, too")
     following.add_argument("--keep-frames", metavar="NAME", help="keep doubtful frames as JPEG in LOG/NAME")
-    following.add_argument("--keep-per-minute", type=float, default=6, metavar="N", help="at most; 6 if left out")
+    following.add_argument(
+        "--keep-per-minute",
+        type=_number_up_to(1_000_000, 0, float),
+        default=6,
+        metavar="N",
+        help="at most; 6 if left out",
+    )
     verbs.add_parser("verify", parents=[common], help="compare every file with the manifest")
     verbs.add_parser("check", parents=[running], help="compare the model with the golden outputs, too")
     for verb, what in (("folder", "DIR"), ("video", "FILE"), ("camera", "N")):
@@ -1477,5 +1721,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _number_up_to(high: float, low: float, kind: Callable[[str], float]) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text}: expected a number from {low} to {high}")
+        return value
+
+    return number
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _code = main()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the work is done: a late one must not end this as failed
+    sys.exit(_code)

@@ -14,15 +14,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 try:
     from . import device
-    from .runtime import Model, RuntimeFault, Source, run
+    from .runtime import Model, RuntimeFault, Source, read_picture, run
 except ImportError:  # in a bundle the files lie side by side
     import device  # type: ignore[import-not-found,no-redef]
-    from runtime import Model, RuntimeFault, Source, run  # type: ignore[import-not-found,no-redef]
+    from runtime import Model, RuntimeFault, Source, read_picture, run  # type: ignore[import-not-found,no-redef]
 
 if TYPE_CHECKING:
     from .runtime import Frame
@@ -35,7 +34,7 @@ MOST_IMAGES = 64
 STAGES = ("pre", "inference", "post", "end to end")
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_SLOWER, _WARMER_C, _BUSY = 0.9, 10, 0.5
+_SLOWER, _WARMER_C, _BUSY, _SHARED = 0.9, 10, 0.5, 0.25
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class Timing:
             memory of the host, so each stage ends when its result is there.
         fps: 1000 / mean of end to end: what the gate counts.
         overlapped_fps: of the loop of runtime.py on the same frames, whose parts overlap: what a camera sees.
+        workers: frames at a time in that loop.
         sizes: "width x height" of a frame -> how many different photos.
         before, after: facts of the device around the timing.
         remarks: what a reader of the figures has to know.
@@ -79,6 +79,7 @@ class Timing:
     stages: Mapping[str, Stage]
     fps: float
     overlapped_fps: float
+    workers: int
     sizes: Mapping[str, int]
     before: Mapping[str, Any]
     after: Mapping[str, Any]
@@ -132,6 +133,7 @@ def bench(
         stages,
         1000 / stages["end to end"].mean,
         overlapped,
+        workers,
         dict(sizes),
         before,
         after,
@@ -150,8 +152,8 @@ def photos(folder: Path) -> tuple[list[Frame], dict[str, int]]:
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     named = [path for path in paths if path.suffix.lower() in _SUFFIXES]
     count = min(len(named), MOST_IMAGES)
-    read = [_decoded(named[place * len(named) // count]) for place in range(count)]
-    frames = [frame for frame in read if frame is not None]
+    read = [read_picture(named[place * len(named) // count]) for place in range(count)]
+    frames = [frame for frame in read if not isinstance(frame, str)]
     left_out = {
         f"no photo by its name (expected {', '.join(_SUFFIXES)})": len(paths) - len(named),
         "cannot be decoded": len(read) - len(frames),
@@ -188,6 +190,14 @@ def remarks(before: Mapping[str, Any], after: Mapping[str, Any], times_ms: Seque
     load, cores = before.get("load_1min"), before.get("cores")
     if load is not None and cores and load > _BUSY * cores:
         found.append(f"the device was not idle (load {load:.1f} on {cores} cores): other programs slow it down")
+    spent, later = before.get("spent_s"), after.get("spent_s")
+    if spent and later and later["uptime"] > spent["uptime"]:
+        uptime, busy, own = (later[key] - spent[key] for key in ("uptime", "busy", "own"))
+        others, everywhere = (busy - own) / uptime, spent["cores"]
+        if others > _SHARED * everywhere:
+            found.append(
+                f"other programs kept {others:.1f} of {everywhere} cores busy meanwhile: time it again without them"
+            )
     return found
 
 
@@ -199,10 +209,3 @@ def _overlapped_fps(model: Model, frames: Sequence[Frame], count: int, workers: 
     if tally.interrupted:  # the loop ends quietly, a measurement must not
         raise KeyboardInterrupt
     return tally.seen / seconds
-
-
-def _decoded(path: Path) -> Frame | None:
-    try:
-        return cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # more pixels than it is willing to read
-        return None

@@ -13,18 +13,22 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    sys.dont_write_bytecode = True  # a bundle stays as it left home
+
 try:
     from . import device, trtexec
-    from .runtime import Card, RuntimeFault, card_of
+    from .runtime import Arguments, Card, RuntimeFault, card_of
 except ImportError:  # in a bundle the files lie side by side
     import device  # type: ignore[import-not-found,no-redef]
     import trtexec  # type: ignore[import-not-found,no-redef]
-    from runtime import Card, RuntimeFault, card_of  # type: ignore[import-not-found,no-redef]
+    from runtime import Arguments, Card, RuntimeFault, card_of  # type: ignore[import-not-found,no-redef]
 
 ENGINE, FACTS, CACHE = "model.engine", "engine.json", "timing.cache"
 _INPUT = "images"
@@ -57,19 +61,22 @@ def build(
         log: takes every line that TensorRT says.
 
     Returns:
-        What engine.json says: onnx and onnx_sha256 of the model that was built, precision, tensorrt, cuda, jetpack, sm,
-        device, built_at.
+        What engine.json says: onnx and onnx_sha256 of the model that was built, engine_sha256, precision, tensorrt,
+        cuda, jetpack, sm, device, built_at.
 
     Raises:
-        RuntimeFault: no TensorRT, no such model, or TensorRT refused: its first error and what it means.
+        RuntimeFault: no TensorRT, no such model, nothing can be written there, or TensorRT refused: its first error and
+            what it means.
     """
     if precision not in _FLAGS:
         raise RuntimeFault(f"precision {precision!r}: expected one of {', '.join(_FLAGS)}")
-    engine.parent.mkdir(parents=True, exist_ok=True)
+    if workspace_mb is not None and workspace_mb < 1:
+        raise RuntimeFault(f"--workspace-mb {workspace_mb}: expected 1 at least, or nothing for no bound")
     aside, cache = engine.with_name(engine.name + ".part"), engine.with_name(CACHE)
     program = None if api == "python" else trtexec.find()
     module = None if api == "trtexec" else _tensorrt()
     try:
+        engine.parent.mkdir(parents=True, exist_ok=True)
         if module is not None:
             source = _source(onnx, precision, weak=_is_weak(module))
             known = cache.read_bytes() if cache.is_file() else b""
@@ -84,13 +91,21 @@ def build(
             version = trtexec.run(program, source, aside, [f"--timingCacheFile={cache}", *options], log)
         else:
             raise RuntimeFault(_missing(api))
-        facts = _facts(source, precision, version)
+        facts = _facts(source, aside, precision, version)
         written = engine.with_name(FACTS)
         written.unlink(missing_ok=True)  # an engine without it is refused: never the new one with the facts of the old
         os.replace(aside, engine)
         written.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RuntimeFault(
+            f"{error.filename or engine.parent}: {error.strerror}: no engine was built: check whose folder it is and "
+            "how much space is left"
+        ) from None
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may be none
+            aside.unlink()
+        with suppress(OSError):  # one with an engine in it stays
+            engine.parent.rmdir()
     return facts
 
 
@@ -172,7 +187,7 @@ def shapes(card: Card) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Build the engine of a bundle. Returns 0, or 1 where none could be built."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Arguments(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", nargs="?", type=Path, default=Path(__file__).parent, help="folder; default: this one")
     parser.add_argument("--precision", choices=list(_FLAGS), help="default: that of manifest.json")
     parser.add_argument("--api", choices=["auto", "python", "trtexec"], default="auto")
@@ -204,7 +219,7 @@ def _default(manifest: Path) -> str:
         return str(json.loads(manifest.read_text(encoding="utf-8"))["precision"])
     except FileNotFoundError:
         return "fp16"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise RuntimeFault(f"{manifest}: cannot be read: copy the bundle anew, or give --precision") from None
 
 
@@ -272,13 +287,14 @@ def _options(card: Card, offered: str, precision: str, workspace_mb: int | None)
     return options
 
 
-def _facts(onnx: Path, precision: str, version: str) -> dict[str, Any]:
+def _facts(onnx: Path, engine: Path, precision: str, version: str) -> dict[str, Any]:
     here = device.facts()
     if version == "unknown" or str(here["tensorrt"]).startswith(version + "."):
         version = here["tensorrt"] or version  # trtexec leaves out the last of four numbers, the runtime compares all
     return {
         "onnx": onnx.name,
         "onnx_sha256": hashlib.sha256(onnx.read_bytes()).hexdigest(),
+        "engine_sha256": hashlib.sha256(engine.read_bytes()).hexdigest(),
         "precision": precision,
         "tensorrt": version,
         "cuda": here["cuda"],

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 from distill.students import KINDS
 from distill.yolo.weights import read_student
-from labeling.core.errors import BackendError, InputError, MissingExtraError
+from labeling.core.errors import BackendError, InputError, LabelstillError, MissingExtraError, StateError
 from labeling.image_files import display
 from labeling.teachers.detectors.ultralytics import as_yolo
 from labeling.teachers.weights import read_checkpoint
 
+from .bundle import is_full
+from .exporting import STRIDE
 from .half import to_half
 from .onnx_files import check_onnx, read_onnx, save_onnx
+from .raw_outputs import GRAPH_FLOOR
 from .runtime import Card
 
 if TYPE_CHECKING:
@@ -28,12 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["ExportSettings", "to_half", "to_onnx"]
 
 OPSET = 17
-GRAPH_FLOOR = 0.001
-"""Smallest score that NMS in the graph lets through: that of evaluation. What counts stays a matter of the card."""
-
 DEFAULT_THRESHOLD = 0.25
 MAX_OBJECTS = 300
-STRIDE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ def to_onnx(
     Raises:
         InputError: settings or thresholds that do not fit the student.
         BackendError: the weights cannot be read, or the graph cannot be made.
+        StateError: the disk is full.
         MissingExtraError: onnx or onnxslim is not installed.
     """
     metadata = read_checkpoint(weights).metadata
@@ -122,7 +123,7 @@ def _from_yolo(weights: Path, settings: ExportSettings, card: Card) -> ModelProt
         raise BackendError(f"weights {display(weights)} carry {len(card.names)} names for {len(yolo.names)} classes")
     with TemporaryDirectory(prefix="labelstill-onnx-") as folder:
         yolo.model.pt_path = str(Path(folder) / "model.pt")  # beside it the library writes
-        with contextlib.redirect_stdout(io.StringIO()), _explained(weights):
+        with _quiet(), _explained(weights):
             written = yolo.export(
                 format="onnx",
                 imgsz=list(card.imgsz),
@@ -149,7 +150,8 @@ def _from_dfine(weights: Path, settings: ExportSettings, card: Card) -> ModelPro
     if card.imgsz != (side, side):
         raise InputError(f"{card.model}: was trained at {side} x {side} pixels and takes no other: leave out the size")
     with TemporaryDirectory(prefix="labelstill-onnx-") as folder:
-        dfine_to_onnx(weights, Path(folder) / "model.onnx")
+        with _quiet(), _explained(weights):
+            dfine_to_onnx(weights, Path(folder) / "model.onnx")
         return _simple(Path(folder) / "model.onnx")
 
 
@@ -194,9 +196,26 @@ def _thresholds(given: Mapping[str, float] | None, names: tuple[str, ...]) -> di
 
 
 @contextlib.contextmanager
-def _explained(weights: Path) -> Any:
+def _quiet() -> Iterator[None]:
+    """Keep what the library prints and logs, its coloured errors included, from people: they get one sentence."""
+    logger = logging.getLogger("ultralytics")
+    drop: Callable[[logging.LogRecord], bool] = lambda record: False  # noqa: E731
+    logger.addFilter(drop)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.removeFilter(drop)
+
+
+@contextlib.contextmanager
+def _explained(weights: Path) -> Iterator[None]:
     """Turn whatever the exporter raises into one sentence."""
     try:
         yield
     except Exception as error:  # the exporters of ultralytics and torch raise whatever their parts raise
+        if is_full(error):
+            raise StateError(f"{display(Path(gettempdir()))}: the disk is full: free space and export again") from error
+        if isinstance(error, LabelstillError):
+            raise
         raise BackendError(f"weights {display(weights)}: no ONNX could be made of them ({error!s:.300})") from error

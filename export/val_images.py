@@ -16,7 +16,7 @@ from distill.evaluate import Evaluation, evaluate
 from distill.objects import Objects
 
 from .predictor import EdgePredictor
-from .runtime import Frame, Model, OnnxSession
+from .runtime import Frame, Model
 
 _RESAMPLES = 2
 """Intervals are not asked for: all precisions see the same images."""
@@ -61,12 +61,12 @@ class ValImages:
         said = speakers.truth(asking.store, images, asking.names, unreviewed=asking.unreviewed, masks=self._masks)
         return {self._name(one.sha256): one for one in said}
 
-    def seen(self, onnx: Path) -> Seen | None:
-        """Ask a model file, as the device runs it; None where there is no image of which somebody knows the truth."""
+    def seen(self, model: Model) -> Seen | None:
+        """Ask a model, as the device runs it; None where there is no image of which somebody knows the truth."""
         asking, by_image = self._asking, {one.sha256: one for one in self.truth.values()}
         if not by_image:
             return None
-        predictor = EdgePredictor(Model(OnnxSession(onnx)))
+        predictor = EdgePredictor(model)
         said = speakers.student(predictor, list(by_image), asking.photos.photo, asking.names)
         truth = tuple(by_image[sha256] for sha256 in said.images)
         return Seen(truth, said.objects, asking.names, self._masks) if truth else None

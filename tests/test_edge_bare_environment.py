@@ -281,6 +281,26 @@ def test_build_sh_proves_the_bundle_and_says_that_tensorrt_is_missing(typed: Cal
     assert not (bundle / "engine").exists()
 
 
+def test_the_power_mode_is_found_by_its_name_and_what_was_not_measured_is_said(bundle: Path) -> None:
+    readme, build = (bundle / "README.md").read_text(), (bundle / "build.sh").read_text()
+    for text in (readme, build):
+        assert "nvpmodel -m 0" not in text
+        assert "sudo nvpmodel -p --verbose" in text
+    assert "Nothing of this has run on a Jetson" in readme
+    assert "is predicted" in readme
+    assert "`labelstill export --nms` is for ONNX Runtime" in readme
+    assert "name the precision that ran" in readme
+
+
+def test_the_readme_says_how_many_logs_are_kept(bundle: Path) -> None:
+    import inspect
+
+    from export.runtime import Log
+
+    kept = {name: one.default for name, one in inspect.signature(Log).parameters.items()}
+    assert f"files of {kept['file_bytes'] >> 20} MiB. {kept['files']} of them" in (bundle / "README.md").read_text()
+
+
 def test_build_sh_stops_at_a_bundle_that_is_not_whole(typed: Callable[..., Done], bundle: Path) -> None:
     flipped(bundle / "model.onnx")
     done = typed("./build.sh")

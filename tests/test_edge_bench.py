@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -12,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
-from types import ModuleType
 from typing import Any
 
 import cv2
@@ -22,12 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export import bench as edge_bench
-from export import timing
+from export import device, timing
 from export.bench import COLUMNS, STAGES, Result, faults, lines, markdown, report
 from export.runtime import Canvas, Card, Check, Floats, Frame, Model, Objects, RuntimeFault
 from export.timing import Stage, Timing, bench, photos, remarks
 from tests.made_bundles import flat_bundle
-from tests.paths import ROOT
 
 CARD = Card(
     kind="ultralytics", model="yolov8n", task="detect", names=("a", "b"), imgsz=(32, 64), dynamic=False,
@@ -39,6 +36,7 @@ STILL: Mapping[str, Any] = {
     "temperatures_c": {"gpu-thermal": 40.0},
     "load_1min": 0.1,
     "cores": 6,
+    "spent_s": {"uptime": 1000.0, "busy": 500.0, "own": 50.0, "cores": 6},
 }
 
 
@@ -80,9 +78,11 @@ def _stages(pre: float, inference: float, post: float) -> dict[str, Stage]:
 
 def _result(fps: float = 50.0, overlapped: float = 55.0, *, passed: bool = True, **facts: Any) -> Result:
     stages = _stages(2, 1000 / fps - 5, 3)
-    measured = Timing(stages, fps, overlapped, {"640 x 480": 4}, {**STILL, **facts}, STILL, ())
+    measured = Timing(stages, fps, overlapped, 1, {"640 x 480": 4}, {**STILL, **facts}, STILL, ())
     check = Check(4, 20, 0.0004, 0.998, 0, passed)
-    return Result("yard", "yolov8n", "fp16", "TensorRT", (320, 640), measured, {}, None, "the ONNX model", check)
+    return Result(
+        "yard", "yolov8n", "fp16", "fp16", "TensorRT", (320, 640), measured, {}, None, "the ONNX model", check
+    )
 
 
 def test_each_stage_gets_the_time_that_it_took_and_outliers_stay() -> None:
@@ -202,6 +202,8 @@ def test_a_device_that_stood_still_needs_no_remark() -> None:
         ({}, {"temperatures_c": {"gpu-thermal": 51.0}}, [5.0], "gpu-thermal warmed from 40 to 51 C"),
         ({"clocks": {"locked": False}}, {}, [5.0], "clocks are not locked"),
         ({"load_1min": 3.5}, {}, [5.0], "not idle (load 3.5 on 6 cores)"),
+        # 31 s of work in 10 s, of which the bench did 12: 1.9 cores.
+        ({}, {"spent_s": {"uptime": 1010.0, "busy": 531.0, "own": 62.0, "cores": 6}}, [5.0], "kept 1.9 of 6 cores"),
         ({}, {}, [5.0] * 20 + [6.0] * 10, "5.0 ms at first and 6.0 ms at last"),
     ],
 )
@@ -210,6 +212,42 @@ def test_what_speaks_against_the_figures_is_said(
 ) -> None:
     (remark,) = remarks({**STILL, **before}, {**STILL, **after}, times)
     assert said in remark
+
+
+def test_the_work_of_the_bench_itself_is_no_other_program() -> None:
+    after = {**STILL, "spent_s": {"uptime": 1010.0, "busy": 562.0, "own": 110.0, "cores": 6}, "load_1min": 5.9}
+    assert remarks(STILL, after, [5.0]) == []
+
+
+def test_load_that_arrives_while_it_is_timed_is_told() -> None:
+    def busy(frames: int) -> Sequence[str]:
+        return bench(Model(Sleeper()), _frames(2), calls=frames, warm_up=1).remarks
+
+    if device.facts()["spent_s"] is None:
+        pytest.skip("this system does not tell what its cores do")
+    hogs = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(max(1, (os.cpu_count() or 1) // 2))
+    ]
+    try:
+        assert any("other programs kept" in remark for remark in busy(60))
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def test_the_precision_of_the_engine_is_said_where_another_one_was_timed() -> None:
+    assert not any("--precision" in line for line in lines(_result()))
+    (said,) = [line for line in lines(replace(_result(), precision="fp32")) if "--precision" in line]
+    assert "this is fp32; the engine of ./build.sh will be fp16" in said
+    assert "--precision fp16 times that model here" in said
+
+
+def test_why_the_overlapped_loop_is_faster_is_said() -> None:
+    result = _result()
+    assert any("a frame is prepared while" in line for line in lines(result))
+    result = replace(result, timing=replace(result.timing, workers=4))
+    assert any("4 frames at a time in ONNX Runtime, each on cores of its own" in line for line in lines(result))
 
 
 def test_one_outlier_is_no_throttling() -> None:
@@ -307,50 +345,3 @@ def test_other_photos_than_the_golden_ones_can_be_timed(whole: Path, tmp_path: P
     result = edge_bench.measure(whole, tmp_path, calls=2)
     assert result.timing.sizes == {"56 x 40": 1}
     assert result.golden.images == 2
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts" / "bench"))
-    return importlib.import_module("edge")
-
-
-@pytest.mark.torch
-def test_two_ways_of_finding_boxes_are_compared_box_by_box(script: ModuleType) -> None:
-    box, moved, far = [0.0, 0, 10, 10], [0.0, 0, 10, 9.5], [20.0, 20, 30, 30]
-
-    def seen(*rows: tuple[int, list[float]]) -> Any:
-        return np.array([[class_id, *edges] for class_id, edges in rows], dtype=np.float32).reshape(-1, 5)
-
-    assert script._same({"a": seen((1, box))}, {"a": seen((1, moved))}) == 100
-    assert script._same({"a": seen((1, box))}, {"a": seen((2, box))}) == 0
-    assert script._same({"a": seen((1, box), (1, far))}, {"a": seen((1, box))}) == pytest.approx(200 / 3)
-    assert script._same({"a": seen()}, {"a": seen()}) is None
-    with pytest.raises(SystemExit, match="different files"):
-        script._same({"a": seen()}, {"b": seen()})
-
-
-@pytest.mark.torch
-def test_the_video_of_the_bench_moves_and_holds_every_frame(script: ModuleType, tmp_path: Path) -> None:
-    grain = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
-    cv2.imwrite(str(tmp_path / "a.jpg"), cv2.resize(grain, (640, 480)))
-    capture = cv2.VideoCapture(str(script._video(tmp_path / "v.mp4", [tmp_path / "a.jpg"] * 2)))
-    frames = [frame for there, frame in iter(capture.read, (False, None)) if there]
-    assert len(frames) == 2 * script.FRAMES_PER_PHOTO
-    assert frames[0].shape == (480, 640, 3)
-    assert cv2.absdiff(frames[0], frames[1]).mean() > 2
-
-
-@pytest.mark.torch
-def test_without_shared_material_the_bench_takes_random_weights_and_drawn_scenes(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = importlib.import_module("photos")
-    monkeypatch.setattr(drawn, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(script, "SHARED", tmp_path / "nowhere")
-    weights, said = script.student(tmp_path)
-    assert weights.stat().st_size > 1e6
-    assert said.startswith("random")
-    photos_, said = script._photos(tmp_path / "photos", 1)
-    assert said == "drawn scenes"
-    assert cv2.imread(str(photos_[0])).shape == (480, 640, 3)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from labeling.cli import main
 from tests.made_bundles import flat_bundle
+from tests.made_runs import made_project
 
 pytestmark = pytest.mark.torch
 
@@ -67,5 +69,21 @@ def test_results_do_not_go_into_the_sealed_bundle(bundle: Path, capsys: pytest.C
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(tmp_path)]) == 1
-    assert "manifest.json: cannot be read" in capsys.readouterr().err
+    assert main(["bench", str(tmp_path), "--project", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "is no bundle, for no manifest.json is in it: labelstill export makes one" in said
+    assert said.count("\n") == 1
+
+
+def test_the_bundles_of_the_project_are_named_and_found_by_name(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = made_project(tmp_path / "project")
+    shutil.copytree(bundle, root / "exports" / "yard")
+    monkeypatch.chdir(root)
+    assert main(["bench", "photos"]) == 1
+    assert "photos: is no bundle" in (said := capsys.readouterr().err)
+    assert "those of the project are in exports: yard" in said
+    # A folder of the same name that is no bundle does not hide the bundle.
+    (root / "yard").mkdir()
+    assert main(["bench", "yard", "--calls", "2"]) == 0

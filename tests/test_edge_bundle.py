@@ -118,6 +118,20 @@ def test_what_a_killed_export_left_is_cleared_away_by_the_next(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
 
 
+def test_what_a_killed_export_of_another_name_left_is_cleared_away_too(tmp_path: Path) -> None:
+    (tmp_path / ".other.part").mkdir()
+    (tmp_path / ".other.part/model.onnx").write_bytes(b"half")
+    written(tmp_path / "first")
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_a_remark_is_plain_text_in_the_readme(tmp_path: Path) -> None:
+    written(tmp_path / "first", remarks=["worse on <img src=x> and [a](b)\x1b[2J"])
+    text = (tmp_path / "first/README.md").read_text()
+    assert "&lt;img src=x&gt; and \\[a](b)" in text
+    assert "\x1b" not in text
+
+
 def test_a_new_one_takes_the_place_of_the_old_only_when_it_is_whole(tmp_path: Path) -> None:
     written(tmp_path / "first")
     before = files_of(tmp_path / "first")

@@ -66,6 +66,8 @@ def orin_nano(tmp_path: Path) -> Path:
             "usr/lib/aarch64-linux-gnu/libnvinfer.so.10": "",
             "proc/cpuinfo": ARM.format("0x41", "0xd42"),
             "proc/loadavg": "0.52 0.40 0.31 1/512 4242\n",
+            "proc/stat": "cpu  100 20 30 4000 500 6 7 0 0 0\ncpu0 50 10 15 2000\ncpu1 50 10 15 2000\nintr 9 0\n",
+            "proc/uptime": "64099.55 39381.92\n",
             "proc/meminfo": "MemTotal:        7802880 kB\nMemAvailable:    5242880 kB\nSwapTotal:       3901440 kB\n",
             "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
             "sys/class/thermal/thermal_zone0/temp": "48843\n",
@@ -96,6 +98,10 @@ def test_an_orin_nano_says_what_it_is_and_how_it_stands(orin_nano: Path) -> None
     assert told["temperatures_c"] == {"cpu-thermal": 48.843, "tj-thermal": 49.5}
     assert told["cpu"] == "Cortex-A78AE"
     assert told["load_1min"] == 0.52
+    # User, nice, system and two kinds of interrupts; neither idle nor waiting for a disk.
+    assert told["spent_s"]["busy"] == pytest.approx(163 / os.sysconf("SC_CLK_TCK"))
+    assert (told["spent_s"]["uptime"], told["spent_s"]["cores"]) == (64099.55, 2)
+    assert told["spent_s"]["own"] > 0
     assert told["memory_mb"] == {"total": 7620, "available": 5120, "swap": 3810}
     # The driver of this machine says nothing of that one.
     assert (told["gpu"], told["sm"]) == (None, None)
@@ -141,7 +147,7 @@ def test_a_nano_with_jetpack_4_says_what_it_is(tmp_path: Path) -> None:
 def test_a_plain_machine_says_nothing_of_a_jetson(tmp_path: Path) -> None:
     told = facts(tree(tmp_path, {"proc/cpuinfo": "processor\t: 0\nmodel name\t: Some CPU @ 2.20GHz\n"}))
     assert told["cpu"] == "Some CPU @ 2.20GHz"
-    nothing = {"device", "l4t", "jetpack", "cuda", "sm", "gpu", "power_mode", "temperatures_c", "load_1min"}
+    nothing = {"device", "l4t", "jetpack", "cuda", "sm", "gpu", "power_mode", "temperatures_c", "load_1min", "spent_s"}
     assert {key: told[key] for key in nothing} == dict.fromkeys(nothing)
     assert told["clocks"] == {"cpu_mhz": None, "gpu_mhz": None, "locked": None}
 
@@ -184,7 +190,14 @@ def test_a_sensor_that_cannot_be_read_is_left_out(orin_nano: Path) -> None:
 @given(text=st.text(max_size=60))
 def test_no_content_of_a_file_is_too_strange(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.mktemp("strange")
-    names = ("etc/nv_tegra_release", "proc/cpuinfo", "proc/loadavg", "proc/meminfo", "usr/local/cuda/version.json")
+    names = (
+        "etc/nv_tegra_release",
+        "proc/cpuinfo",
+        "proc/loadavg",
+        "proc/stat",
+        "proc/meminfo",
+        "usr/local/cuda/version.json",
+    )
     zone = ("sys/class/thermal/thermal_zone0/type", "sys/class/thermal/thermal_zone0/temp")
     gpu = tuple(devfreq("17000000.gpu", 1, 1, 1))
     for name in names + zone + gpu:

@@ -214,7 +214,7 @@ def measuring(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("video", [False, True])
 def test_darker_blurred_new_and_missing_are_found_on_rendered_scenes(measuring: ModuleType, video: bool) -> None:
-    found = measuring.measure(40, 2, 400, 0.01, video=video)
+    found = measuring.measure(measuring.render(30), 2, 400, 0.01, video=video)
     for name in measuring.EXPECTED:
         assert found[name] == found[name] | {"of": 2, "share": 1.0}, name
     assert found["false alarms"]["share"] == 0

@@ -89,6 +89,7 @@ def test_the_engine_lies_beside_what_it_was_built_from(
     # The weights of the convolutions are in it.
     assert engine.stat().st_size > 0.8 * static.stat().st_size
     assert facts == json.loads((engine.parent / "engine.json").read_text())
+    assert facts["engine_sha256"] == hashlib.sha256(engine.read_bytes()).hexdigest()
     assert facts["onnx_sha256"] == hashlib.sha256(static.read_bytes()).hexdigest()
     assert (facts["precision"], facts["tensorrt"], facts["onnx"]) == ("fp32", rtx.__version__, "model.onnx")
     assert {"cuda", "jetpack", "sm", "device", "built_at"} <= set(facts)

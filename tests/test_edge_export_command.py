@@ -19,6 +19,9 @@ import pytest
 from distill.asking import Asking, Question
 from distill.evaluate import evaluate
 from distill.run_folder import RunFolder
+from export.runtime import Model, OnnxSession
+from export.second_look import second_look
+from export.val_images import ValImages
 from labeling.cli import main
 from labeling.project import Project
 from tests.made_runs import made_project, made_run
@@ -112,8 +115,15 @@ def test_every_model_carries_the_threshold_and_the_doubt_of_val(made: Path, file
     assert card["imgsz"] == [64, 64]
     assert card["letterbox"] == "square"
     look = card["second_look"]
-    assert look is None or set(look) == {"below", "share", "per_minute"}
-    assert card["second_look"] == card_of(made / "exports/first/model.onnx")["second_look"]
+    with Project.open(made).open_store() as store:
+        run = RunFolder.open(made / "runs/train/first")
+        val = ValImages(Asking(Project.open(made), store, run, Question(test=False), lambda line: None))
+        seen = val.seen(Model(OnnxSession(made / "exports/first" / file)))
+    assert seen is not None
+    own = second_look(seen.truth, seen.found, seen.names, dict.fromkeys(seen.names, 0.25))
+    assert look == own.card
+    if file == "model.fp16.onnx":  # the default
+        assert manifest_of(made)["second_look"] == {**own.card, "sentence": own.sentence()}
 
 
 def test_a_student_that_was_not_evaluated_says_so(made: Path) -> None:
@@ -245,10 +255,16 @@ def test_a_wrong_fp16_model_stays_at_home(root: Path, typed: Typed, monkeypatch:
     assert typed(3, root, "--name", "half")["made"] is False
 
 
-def test_int8_is_calibrated_on_train_and_becomes_the_default_when_it_passes(root: Path, typed: Typed) -> None:
+def test_int8_is_calibrated_on_train_and_on_few_objects_does_not_become_the_default(root: Path, typed: Typed) -> None:
     said = typed(0, root, "--int8", "--name", "small")
     assert said["int8"]["passed"] is True
-    assert said["precision"] == "int8"
+    assert said["models"]["int8"] == "model.int8.onnx"
+    assert said["precision"] == "fp16"
+    assert any("FP16 stays the default: val holds" in remark for remark in said["remarks"])
+    low, high = said["int8"]["interval"]
+    assert low <= said["int8"]["lost"] <= high
+    assert said["int8"]["steps"][-1]["passed"] is True
+    assert said["int8"]["steps"][0]["kept"] == []
     assert said["accuracy"]["int8"]["images"] == said["accuracy"]["fp32"]["images"]
     assert card_of(root / "exports/small/model.int8.onnx")["precision"] == "int8"
     with sqlite3.connect(root / "labels.db") as db:
@@ -287,12 +303,44 @@ def test_what_cannot_be_exported_is_named(root: Path, typed: Typed) -> None:
     assert "no training is called" in typed(1, root, "second")["error"]
     assert "--name" in typed(1, root, "--name", "../out")["error"]
     run = RunFolder.open(root / "runs/train/first")
-    assert "multiples of 32" in typed(1, root, "--imgsz", "100")["error"]
+    assert typed(1, root, "--imgsz", "100")["error"].endswith("--imgsz 100: expected a multiple of 32, such as 96")
     run.write(finished_at=None)
     assert "has not finished" in typed(1, root, "first")["error"]
     run.write()
     run.weights.write_bytes(run.weights.read_bytes() + b" ")
     assert "not the weights" in typed(1, root, "first")["error"]
+
+
+def test_a_wrong_size_is_refused_before_torch_is_loaded(made: Path) -> None:
+    code = (
+        "import sys\nfrom labeling.cli import main\n"
+        f"assert main(['export', '--project', {str(made)!r}, '--imgsz', '33']) == 1\n"
+        "assert not {'torch', 'onnx', 'onnxruntime', 'ultralytics'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "--imgsz 33: expected a multiple of 32, such as 32" in done.stderr
+
+
+def test_another_size_the_verdict_a_new_class_and_the_name_are_remarked(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    headline = "Not ready: recall of box is 0.30, the target is 0.9."
+    RunFolder.open(root / "runs/train/first").write(evaluation_val={"threshold": 0.25, "headline": headline})
+    config = root / "project.yaml"
+    config.write_text(config.read_text().replace("classes:\n", "classes:\n  - name: newcomer\n    prompts: [new]\n", 1))
+    assert main(["export", "--project", str(root), "--images", "4", "--imgsz", "96"]) == 0
+    said = capsys.readouterr().out
+    remarks = manifest_of(root, "first-2")["remarks"]
+    assert any(headline in remark for remark in remarks)
+    assert any("does not know: newcomer" in remark for remark in remarks)
+    (size,) = [remark for remark in remarks if remark.startswith("It was trained at 64 pixels and takes 96 here")]
+    first = manifest_of(root, "first-2")["accuracy"]["fp32"]["ap"]
+    assert f"{first:.3f} at 96 and " in size
+    assert "images of val" in said
+    assert headline in said
+    assert "first is there with other settings, so this is first-2" in said
+    assert headline in (root / "exports/first-2/README.md").read_text()
 
 
 def test_people_are_told_what_was_made_where_it_lies_and_what_comes_next(

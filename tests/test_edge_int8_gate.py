@@ -38,7 +38,7 @@ def test_what_is_lost_is_the_difference_over_all_and_for_each_class() -> None:
     assert verdict.passed
     assert verdict.precision == "int8"
     assert (
-        verdict.sentence == "INT8 costs 0.3 points of AP50-95 on 100 val images, within the limits: INT8 is the default"
+        verdict.sentence == "INT8 costs 0.3 points of AP50-95 on 100 val images, within the limits; INT8 is the default"
     )
 
 
@@ -69,7 +69,20 @@ def test_a_class_with_few_objects_is_not_judged_alone_and_that_is_said() -> None
     assert verdict.fewest == 34
     assert not [fault for fault in verdict.faults if "ladder" in fault]
     passed = gate(measured((90, 90, 33), there), measured((92, 92, 31), there), NAMES, max_ap=0.05)
-    assert "1 class with fewer than 34 objects was not judged alone" in passed.sentence
+    assert "not judged alone, with fewer than 34 objects: ladder; INT8 is the default" in passed.sentence
+
+
+def test_few_objects_let_int8_pass_but_not_become_the_default() -> None:
+    there = (100, 60, 39)
+    verdict = gate(measured(there, there), measured(there, there), NAMES, interval=(-0.012, 0.014))
+
+    assert verdict.passed
+    assert not verdict.enough
+    assert verdict.precision == "fp16"
+    assert "(-1.2 to 1.4)" in verdict.sentence
+    assert "FP16 stays the default: val holds 199 objects, 200 are needed" in verdict.sentence
+    enough = (100, 60, 40)
+    assert gate(measured(enough, enough), measured(enough, enough), NAMES).precision == "int8"
 
 
 def test_one_object_more_makes_it_judged() -> None:

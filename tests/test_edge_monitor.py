@@ -1,9 +1,11 @@
-"""Logs are read whatever became of them, the reference rests, two students are compared, frames come back once."""
+"""Logs are read whatever became of them, the reference rests, day and night are usual if asked."""
 
 from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import pytest
 from export import runtime
 from export.monitor import monitor
 from export.monitoring.log import Damage, LoggedFrame, frames, read_header, read_headers
-from export.monitoring.reference import load
-from export.monitoring.shadow import compare_shadow
+from export.monitoring.remembered import load, save
+from export.monitoring.words import lines
 from labeling.core.errors import InputError, StateError
 from tests.made_edge_logs import NAMES, World, drifting, header, write
 from tests.made_edge_logs import frames as drawn
@@ -81,6 +83,12 @@ DAMAGED: list[tuple[str, dict[str, Any]]] = [
     ("a sketch of the wrong length", {"sketch": base64.b64encode(b"x" * 55).decode()}),
     ("a sketch that is no base64", {"sketch": "%%%"}),
     ("a number without end", {"t": 10**400}),
+    ("a time that no calendar has", {"t": 1e300}),
+    ("light that no frame has", {"light": 1e300}),
+    ("sharpness that no frame has", {"blur": 1e39}),
+    ("sharpness below zero", {"blur": -1.0}),
+    ("sureness above one", {"sure": 1.5}),
+    ("a box out of this world", {"objects": [[0, 0.5, 0, 0, 1e300, 1]]}),
     ("a picture that is no name", {"kept": 7}),
 ]
 
@@ -115,6 +123,13 @@ def test_lines_that_are_cut_or_no_text_are_counted(tmp_path: Path) -> None:
         (json.dumps(header(format=2)), "format 2, this version reads 1"),
         (json.dumps(header(names=[])), "no list of classes"),
         (json.dumps(header(names="abc")), "no list of classes"),
+        (json.dumps(header(names=["a\0b"])), "no list of classes"),
+        (json.dumps(header(names=["\ud800"])), "no list of classes"),
+        (json.dumps(header(model="../../../evil")), "expected the sha256 of the weights"),
+        (json.dumps(header(model="/" + "a" * 63)), "expected the sha256 of the weights"),
+        (json.dumps(header(model="a" * 63 + "\0")), "model in its header is no text"),
+        (json.dumps(header(device="\udfff")), "device in its header is no text"),
+        (json.dumps(header(precision=["fp16"])), "precision in its header is no text"),
     ],
 )
 def test_what_is_no_such_log_is_refused(tmp_path: Path, first: str, said: str) -> None:
@@ -192,6 +207,72 @@ def test_a_reference_survives_the_disk_and_a_damaged_one_is_told(tmp_path: Path)
         load(found.kept_at)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stride": 0},
+        {"block": 0},
+        {"block": 21},
+        {"memory": 0.0},
+        {"frames": -1},
+        {"frames": 10**6},
+        {"since": float("nan")},
+        {"model": "../evil"},
+        {"names": ("a",)},
+        {"taken": {"a": "b"}},
+        {"total": np.zeros(3, dtype=np.int64)},
+        {"blocks": np.zeros((0, 3), dtype=np.int64)},
+        {"means": np.zeros(2)},
+        {"classes": np.array([-1, 0, 0])},
+    ],
+)
+def test_a_reference_that_does_not_go_together_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = write(tmp_path / "a.jsonl", drawn(QUIET, 2500))
+    found = monitor([path], memory=tmp_path / "memory", window=500)
+    assert found.kept_at is not None
+    save(replace(found.reference, **change), found.kept_at)
+    with pytest.raises(StateError, match="remove the file"):
+        monitor([path], memory=tmp_path / "memory", window=500)
+
+
+@pytest.mark.parametrize(("key", "other"), [("precision", "int8"), ("device", "another")])
+def test_logs_at_another_precision_or_of_another_device_are_told(tmp_path: Path, key: str, other: str) -> None:
+    usual = write(tmp_path / "a.jsonl", drawn(QUIET, 3000))
+    assert monitor([usual], memory=tmp_path / "memory", window=500).remarks == ()
+    later = write(tmp_path / "b.jsonl", drawn(QUIET, 1000, start=3000), **{key: other})
+    (remark,) = monitor([later], memory=tmp_path / "memory", window=500).remarks
+    assert key in remark
+    assert other in remark
+
+
+def days(count: int, start: int = 0, shade: float = 1.0) -> Iterator[dict[str, Any]]:
+    """Draw days of 3,000 frames whose light follows a sine."""
+    for line in drawn(World(light=0), count, start=start):
+        here = 0.5 + 0.3 * np.sin(2 * np.pi * line["n"] / 3000) + line["light"] - 0.02
+        yield line | {"light": round(float(np.clip(shade * here, 0, 1)), 4)}
+
+
+@pytest.mark.parametrize("cycles", [1, 2])
+def test_day_and_night_within_the_reference_are_usual_and_a_darker_day_is_not(tmp_path: Path, cycles: int) -> None:
+    first = cycles * 3000
+    usual = write(tmp_path / "a.jsonl", days(first + 3000))
+    found = monitor([usual], memory=tmp_path / "memory", first=first, window=500)
+    assert found.reference.slow
+    assert found.state == "quiet"
+    assert "the rate of false alarms is approximate" in " ".join(lines(found))
+    darker = write(tmp_path / "b.jsonl", days(3000, first + 3000, 0.8), started="2026-03-02")
+    found = monitor([darker], memory=tmp_path / "memory", window=500)
+    assert found.state == "drift"
+    assert found.verdict is not None
+    assert "light" in [one.statistic for one in found.verdict.drifts]
+
+
+def test_where_a_day_is_called_drift_the_words_say_how_to_make_it_usual(tmp_path: Path) -> None:
+    found = monitor([write(tmp_path / "a.jsonl", days(5000))], window=100)
+    assert found.state in ("drift", "too small")
+    assert "--first N" in " ".join(lines(found))
+
+
 def test_a_reference_that_is_too_small_raises_no_alarm_and_is_not_kept(tmp_path: Path) -> None:
     slow = World(memory=0.98)
     path = write(tmp_path / "a.jsonl", drifting(slow, 1500, 500, light=0.2))
@@ -233,7 +314,7 @@ def test_frames_of_a_video_need_a_longer_reference_and_are_judged_alike(
 
 
 def test_another_log_can_be_the_reference(tmp_path: Path) -> None:
-    usual = write(tmp_path / "bundle" / "baseline.jsonl", drawn(QUIET, 3000), model="b" * 64)
+    usual = write(tmp_path / "usual" / "a.jsonl", drawn(QUIET, 3000), model="b" * 64)
     log = write(tmp_path / "a.jsonl", drawn(World(objects=6), 1000, start=5000))
     for reference in (usual, usual.parent):
         found = monitor([log], reference=reference, window=500)
@@ -245,54 +326,3 @@ def test_another_log_can_be_the_reference(tmp_path: Path) -> None:
     other = write(tmp_path / "c.jsonl", drawn(QUIET, 3000), names=["a", "b", "c"])
     with pytest.raises(InputError, match="classes are not those of the reference"):
         monitor([log], reference=other, window=500)
-
-
-def boxes(count: int, class_id: int = 0, shift: float = 0.0) -> list[list[float]]:
-    return [[class_id, 0.8, 100 * k + shift, 10, 100 * k + 50 + shift, 90] for k in range(count)]
-
-
-def test_two_students_in_one_log_are_counted_by_hand(tmp_path: Path) -> None:
-    lines = []
-    for number, line in enumerate(drawn(QUIET, 200)):
-        # Both see 2 persons; the first alone a forklift in every second frame; the second alone 2 pallets.
-        line["objects"] = boxes(2) + (boxes(1, 1) if number % 2 else [])
-        line["shadow"] = boxes(2, shift=3) + boxes(2, 2)
-        lines.append(line)
-    found = compare_shadow([read_header(write(tmp_path / "a.jsonl", lines))])
-    rows = {row.name: (row.both, row.only_first, row.only_second) for row in found.classes}
-    assert rows == {"person": (400, 0, 0), "forklift": (0, 100, 0), "pallet": (0, 0, 400)}
-    assert found.frames == 200
-    assert found.overall.agreement == pytest.approx(400 / 900)
-    assert found.overall.more == pytest.approx(150)
-    assert found.overall.more_within is not None
-    assert found.overall.more_within[0] > 100
-    assert "the second sees 150.0 more objects per 100 frames" in found.verdict
-
-
-def test_two_logs_of_the_same_frames_are_matched_by_source_and_number(tmp_path: Path) -> None:
-    lines = [line | {"objects": boxes(1)} for line in drawn(QUIET, 60)]
-    first = write(tmp_path / "a.jsonl", lines[:50])
-    others = [line | {"objects": [[1, 0.9, *row[2:]] for row in boxes(1)]} for line in reversed(lines[10:])]
-    names = ["forklift", "person"]
-    second = write(tmp_path / "b.jsonl", others, model="b" * 64, names=names)
-    found = compare_shadow([read_header(first), read_header(second)])
-    assert found.frames == 40
-    assert found.alone == 20
-    assert found.overall.agreement == 1
-    assert "neither is shown to see more" in found.verdict
-    with pytest.raises(InputError, match="no frame has the answers of two students"):
-        compare_shadow([read_header(first)])
-
-
-def test_equal_students_differ_by_chance_alone_in_most_logs(tmp_path: Path) -> None:
-    shown = 0
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        lines = list(drawn(QUIET, 150, seed))
-        for line in lines:
-            kept = rng.random((2, len(line["objects"]))) < 0.8
-            every = [[*row[:2], 200 * k, 0, 200 * k + 50, 50] for k, row in enumerate(line["objects"])]
-            line["objects"] = [row for row, keep in zip(every, kept[0], strict=True) if keep]
-            line["shadow"] = [row for row, keep in zip(every, kept[1], strict=True) if keep]
-        shown += "neither" not in compare_shadow([read_header(write(tmp_path / f"{seed}.jsonl", lines))]).verdict
-    assert shown <= 4

@@ -44,7 +44,9 @@ def test_quiet_logs_exit_with_0_and_drift_with_3(home: Path, capsys: pytest.Capt
     dark = str(write(home.parent / "b.jsonl", frames(DARK, 1000, start=4000), started="2026-03-02"))
     words = said(capsys, 3, dark, "--project", str(home), "--window", "500")
     assert words.startswith("The world of this device has drifted: light")
-    assert re.search(r"mean grey 0\.50 before, 0\.30 now .* since 2023-11-14 22:20 UTC, 2 of 2 windows", words)
+    assert re.search(
+        r"mean grey 0\.50 before, 0\.30 now .* in the window that began 2023-11-14 22:20 UTC, 2 of 2 windows", words
+    )
     assert "fewer than 1 in 1,000" in words
     assert "wrote " in words
 
@@ -68,6 +70,8 @@ def test_logs_that_end_within_the_reference_are_no_alarm(home: Path, capsys: pyt
     few = str(write(home.parent / "a.jsonl", frames(World(), 2000)))
     words = said(capsys, 0, few, "--project", str(home), "--window", "500")
     assert words.startswith("The first 2,000 frames are the reference now")
+    words = said(capsys, 0, few, "--project", str(home), "--window", "500")
+    assert words.startswith("These logs hold nothing after the frames of the reference")
     more = str(write(home.parent / "b.jsonl", frames(World(), 100, start=2000), started="2026-03-02"))
     assert "fill no window: 100 of 500" in said(capsys, 1, more, "--project", str(home), "--window", "500")
 
@@ -75,7 +79,10 @@ def test_logs_that_end_within_the_reference_are_no_alarm(home: Path, capsys: pyt
 def test_a_reference_that_is_too_small_says_what_it_needs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = str(write(home.parent / "a.jsonl", frames(World(memory=0.98), 900)))
     words = said(capsys, 1, few, "--project", str(home))
-    assert re.match(r"The reference is too small: 900 frames, and it needs [\d,]+ to keep false alarms", words)
+    assert re.match(r"900 frames are too few for a reference: it needs [\d,]+ to keep false alarms", words)
+    assert "name whole cycles with --first N" in words
+    assert "what was looked at as a reference, and not kept: 900 frames" in words
+    assert "learned" not in words
 
 
 def test_names_in_a_log_command_neither_terminal_nor_page(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +130,27 @@ def test_two_students_are_compared_in_words_and_json(home: Path, capsys: pytest.
     assert len(found["classes"]) == 3
 
 
+@pytest.mark.parametrize("model", ["../../../evil", "/tmp/evil"])
+def test_a_log_cannot_say_where_the_reference_is_written(
+    home: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    log = str(write(home.parent / "a.jsonl", frames(World(), 2000), model=model))
+    before = sorted(home.parent.rglob("*"))
+    assert main(["monitor", log, "--project", str(home), "--window", "500"]) == 1
+    assert "expected the sha256 of the weights" in capsys.readouterr().err
+    assert sorted(home.parent.rglob("*")) == before
+
+
+def test_the_page_shows_the_limit_over_the_bars_and_a_scale(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = str(write(home.parent / "a.jsonl", [*frames(World(), 3000), *frames(DARK, 1000, start=3000)]))
+    said(capsys, 3, log, "--project", str(home), "--window", "500")
+    page = (home / "reports" / "monitor.html").read_text()
+    plot = page[page.index("<svg") : page.index("</svg>")]
+    assert plot.rindex("<rect") < plot.index('class="limit"')
+    assert ".limit{stroke:var(--ink)" in page
+    assert len(re.findall(r"<text [^>]*>[\d.]+</text>", plot)) == 3
+
+
 @pytest.fixture
 def drawn_teacher() -> Iterator[None]:
     fakes.register()
@@ -140,13 +168,24 @@ def test_frames_come_back_as_new_images_and_are_labelled(
     assert f"next: labelstill label {home}/edge-frames --project {home}" in words
     main(["status", "--project", str(home), "--json"])
     assert json.loads(capsys.readouterr().out)["images"] == {"new": 5}
-    again = answer(capsys, 0, str(log), "--project", str(home), "--open", "5")
-    assert again["opened"]["new"] == []
-    assert again["opened"]["known"] == 5
+    again = answer(capsys, 0, str(log), "--project", str(home), "--open", "2")
+    assert len(again["opened"]["new"]) == 2
+    assert again["opened"]["known"] >= 2
     weights = home.parent / "weights"
     weights.write_bytes(b"")
     typed = ["label", f"{home}/edge-frames", "--project", str(home), "--detector", "drawn", "--segmenter", "none"]
     assert main([*typed, "--weights", str(weights), "--classes", ", ".join(NAMES)]) == 0
     capsys.readouterr()
     main(["status", "--project", str(home), "--json"])
-    assert json.loads(capsys.readouterr().out)["images"] == {"prelabelled": 5}
+    assert json.loads(capsys.readouterr().out)["images"] == {"prelabelled": 7}
+    words = said(capsys, 0, str(log), "--project", str(home), "--open", "1")
+    assert f" --detector drawn --weights {weights} --segmenter none" in words
+    student = home / "runs" / "train" / "one"
+    student.mkdir(parents=True)
+    (student / "student.safetensors").write_bytes(b"")
+    (student / "run.json").write_text(json.dumps({"finished_at": "2026-03-01"}))
+    with Project.open(home).open_store() as store:
+        assert store.counts()["images"] == {"prelabelled": 7, "new": 1}
+    (log.parent / "kept" / "0.png").write_bytes((log.parent / "kept" / "0.png").read_bytes() + b"x")
+    words = said(capsys, 0, str(log), "--project", str(home), "--open", "1")
+    assert words.rstrip().endswith(" --detector student")

@@ -7,6 +7,8 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("distill.student")  # prepares ultralytics: it must not be imported before
 
 from export.onnx_files import check_onnx, read_card, read_onnx, write_card  # noqa: E402 (needs the libraries above)
+from export.raw_outputs import GRAPH_FLOOR  # noqa: E402
 from export.runtime import Model, OnnxSession  # noqa: E402
-from export.to_onnx import DEFAULT_THRESHOLD, GRAPH_FLOOR, ExportSettings, to_half, to_onnx  # noqa: E402
+from export.to_onnx import DEFAULT_THRESHOLD, ExportSettings, to_half, to_onnx  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -280,3 +283,17 @@ def test_half_model_is_half_as_large_and_takes_and_gives_float32(tmp_path: Path,
     assert {value.type.tensor_type.elem_type for value in (*read.graph.input, *read.graph.output)} == {_FLOAT}
     with pytest.raises(InputError, match="is fp16: expected a model in fp32"):
         to_half(half, tmp_path / "quarter.onnx")
+
+
+def test_a_full_disk_is_named_and_the_library_says_nothing(tmp_path: Path) -> None:
+    weights = make_student(tmp_path)
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom export.to_onnx import ExportSettings, to_onnx\n"
+        "from labeling.core.errors import StateError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"try:\n    to_onnx(Path({str(weights)!r}), Path({str(tmp_path / 'a.onnx')!r}), ExportSettings())\n"
+        "except StateError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert "the disk is full: free space and export again" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,9 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.agreement import compared
-from export.runtime import Card, Floats, Frame, Objects
+from export.raw_outputs import RawLimits, apart, beyond
+from export.runtime import Card, Floats, Frame, Model, Objects
 from labeling.core.errors import InputError
 from tests.made_onnx import NAMES, coco_student, make_onnx, make_student, photo
+
+if TYPE_CHECKING:
+    from export.parity import Limits
 
 THRESHOLDS = (0.5, 0.5, 0.5)
 SIZES = ((64, 64), (48, 120), (150, 70), (33, 200), (211, 97), (64, 65))
@@ -89,14 +94,21 @@ def test_figures_are_those_that_a_person_computes() -> None:
     assert parity.worst.name == "2.png"
 
 
+def _objects_only() -> Limits:
+    """The limits of FP32 without those of raw outputs."""
+    from export.parity import FP32
+
+    return dataclasses.replace(FP32, raw=RawLimits(True, 1e9, 1e9, 1e9))
+
+
 def test_object_at_its_threshold_is_not_missed_but_one_above_it_is() -> None:
-    from export.parity import FP32, compare
+    from export.parity import compare
 
     seen = _objects((0, 0.9, (0, 0, 10, 10)))
     for score, faults in ((0.5009, 0), (0.503, 1)):
         ours = _objects((0, 0.9, (0, 0, 10, 10)), (1, score, (50, 50, 60, 60)))
         parity = compare(Said([ours]), Said([seen]), _frames(1))
-        assert (parity.all.alone, len(parity.faults(FP32))) == (1, faults)
+        assert (parity.all.alone, len(parity.faults(_objects_only()))) == (1, faults)
 
 
 def test_images_without_any_object_prove_nothing() -> None:
@@ -129,7 +141,7 @@ def test_worst_image_shows_both(tmp_path: Path) -> None:
 def test_loss_of_precision_against_the_truth_is_a_fault() -> None:
     pytest.importorskip("faster_coco_eval")
     from distill.objects import Objects as Truth
-    from export.parity import FP32, compare
+    from export.parity import compare
 
     box = (10.0, 10.0, 50.0, 50.0)
     truth = {"0.png": Truth("a" * 64, (100, 100), np.array([box]), np.array([0]), np.ones(1))}
@@ -137,7 +149,7 @@ def test_loss_of_precision_against_the_truth_is_a_fault() -> None:
     sure = (1, 0.9, (60.0, 60.0, 90.0, 90.0))
     parity = compare(Said([_objects(sure, (0, 0.4, box))]), Said([_objects(sure)]), _frames(1), truth=truth)
     assert parity.ap == pytest.approx((1.0, 0.0))
-    assert parity.faults(FP32) == ["AP falls by 1.0000, expected at most 0.001 (worst image: 0.png)"]
+    assert parity.faults(_objects_only()) == ["AP falls by 1.0000, expected at most 0.001 (worst image: 0.png)"]
 
 
 _BOX = st.tuples(
@@ -235,6 +247,105 @@ def test_one_wrong_weight_fails_and_the_right_ones_pass(tmp_path: Path, model: s
         faults = compare(reference, OnnxSession(tmp_path / "changed.onnx", threads=1), _photos()).faults(FP32)
         assert faults, f"weight of {tensor.name}"
         assert ".png" in faults[0]
+
+
+def _changed(path: Path, name: str, how: Any) -> Path:
+    """Write a model beside another in which one array was changed in place."""
+    import onnx
+
+    model = onnx.load(path)
+    tensor = next(one for one in model.graph.initializer if one.name == name)
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    how(values)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, path.with_name("changed.onnx"))
+    return path.with_name("changed.onnx")
+
+
+def _ten_times(values: Any) -> None:
+    values.flat[values.size // 2] += 10 * np.abs(values).max()
+
+
+def _zero(values: Any) -> None:
+    values[...] = 0
+
+
+def _not_a_number(values: Any) -> None:
+    values.flat[0] = np.nan
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("nms", [False, True])
+def test_a_weight_of_any_head_or_of_the_neck_is_noticed_though_hardly_an_object_is_seen(
+    tmp_path: Path, nms: bool
+) -> None:
+    pytest.importorskip("distill.student")
+    from export.parity import FP32, compare
+    from export.predictor import TorchSession
+    from export.runtime import OnnxSession
+
+    # At this threshold nearly all objects come from the finest of the three heads, and they are few.
+    path = make_onnx(tmp_path, nms=nms, thresholds=dict.fromkeys(NAMES, 0.6))
+    session = OnnxSession(path, threads=1)
+    reference = TorchSession(tmp_path / "student.safetensors", session.card)
+    photos = _photos(6)
+    intact = compare(reference, session, photos)
+    assert intact.faults(FP32) == []
+    assert intact.all.matched
+    heads = [f"model.22.{head}.{level}" for head in ("cv2", "cv3") for level in (0, 1, 2)]
+    layers = [*(f"{head}.0.conv" for head in heads), *(f"{head}.2" for head in heads), "model.21.cv2.conv"]
+    for layer in (*layers, "model.18.m.0.cv1.conv", "model.15.cv1.conv", "model.12.cv2.conv", "model.8.cv1.conv"):
+        for how in (_ten_times, _zero):
+            changed = _changed(path, f"{layer}.weight", how)
+            faults = compare(reference, OnnxSession(changed, threads=1), photos).faults(FP32)
+            assert any(".png" in fault for fault in faults), f"{how.__name__} {layer}"
+    changed = _changed(path, "model.22.cv2.2.2.weight", _not_a_number)
+    assert compare(reference, OnnxSession(changed, threads=1), photos).faults(FP32)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("layer", ["model.22.cv2.2.2", "model.22.cv3.2.2", "model.21.cv2.conv", "model.22.cv2.1.2"])
+def test_a_dead_head_or_neck_is_no_matter_of_half_precision(tmp_path: Path, layer: str) -> None:
+    pytest.importorskip("distill.student")
+    from export.parity import FP16, compare
+    from export.runtime import OnnxSession
+    from export.to_onnx import to_half
+
+    path = make_onnx(tmp_path, thresholds=dict.fromkeys(NAMES, 0.6))
+    to_half(_changed(path, f"{layer}.weight", _zero), tmp_path / "half.onnx")
+    whole = OnnxSession(path, threads=1)
+    parity = compare(whole, OnnxSession(tmp_path / "half.onnx", threads=1), _photos(6))
+    assert any(fault.startswith("raw ") for fault in parity.faults(FP16))
+
+
+def test_raw_differences_are_those_that_a_person_computes_and_name_their_image() -> None:
+    card = dataclasses.replace(Said([]).card, kind="ultralytics", layout="yolo", letterbox="square")
+    model = Model(Said([]))
+    model.card = card
+    canvas = model.prepare(np.zeros((64, 64, 3), dtype=np.uint8))
+    ours = np.full((1, 7, 84), 0.2, dtype=np.float32)
+    theirs = ours.copy()
+    theirs[0, 0, 3] += 4  # one coordinate of one box, by 4 pixels
+    theirs[0, 5, 9] = 0.25  # one score, by a fifth of the larger
+    limits = RawLimits(True, 0.1, 1, 1)
+    found = apart("a.png", (model, model), ([ours], [theirs]), canvas)
+    assert {one.part: one.largest for one in found} == {"score": pytest.approx(0.2), "box": pytest.approx(4)}
+    assert [one.most for one in found] == [0, 0]
+    assert all("a.png" in sentence for sentence in beyond(found, limits))
+    assert len(list(beyond(found, limits))) == 2
+    assert not list(beyond(found, dataclasses.replace(limits, everywhere=False)))
+    theirs[0, 1, 2] = np.nan
+    (lost,) = beyond(apart("b.png", (model, model), ([ours], [theirs]), canvas), RawLimits(False, 1, 9, 1))
+    assert lost == "the raw box outputs of b.png are no numbers, or missing, at 1 places"
+    ours[0, 1, 2] = np.nan
+    assert not list(beyond(apart("c.png", (model, model), ([ours], [theirs]), canvas), RawLimits(False, 1, 9, 1)))
+
+
+def test_classes_that_nobody_sees_are_named() -> None:
+    from export.parity import compare
+
+    seen = _objects((1, 0.9, (0, 0, 10, 10)))
+    assert compare(Said([seen]), Said([seen]), _frames(1)).unseen == ("crate", "ladder")
 
 
 @pytest.mark.torch

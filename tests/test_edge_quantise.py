@@ -85,7 +85,7 @@ def off(exact: Path, other: Path, seed: int = 50) -> float:
 
 def verdict(error: float, limit: float) -> Verdict:
     faults = () if error <= limit else (f"{error} is more than {limit}",)
-    return Verdict(1, 1.0, 1.0 - error, 1.0, 1.0 - error, error, (), limit, limit, 1, faults)
+    return Verdict(1, 1.0, 1.0 - error, 1.0, 1.0 - error, error, (), limit, limit, 1, faults, 500)
 
 
 def judge(exact: Path, limit: float) -> Callable[[Path], Verdict]:

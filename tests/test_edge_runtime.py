@@ -6,6 +6,7 @@ import ast
 import base64
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -303,6 +304,17 @@ def test_masks_take_the_memory_of_their_boxes_only() -> None:
     assert whole.sum() == whole[280:360, 280:360].sum() == 6400
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_queries_that_are_no_numbers_are_dropped(bad: float) -> None:
+    card = replace(CARD, layout="queries", letterbox="stretch")
+    scores = np.array([[[0.9, 0, 0], [bad, 0, 0], [0.9, 0, 0]]], dtype=np.float32)
+    boxes = np.array([[[0.5] * 4, [0.5] * 4, [0.5, 0.5, bad, 0.5]]], dtype=np.float32)
+    model = Model(Brightest(card))
+    objects, sure = model.judge([scores, boxes], model.prepare(grey(0)))
+    assert objects.scores.tolist() == pytest.approx([0.9])
+    assert sure == 0
+
+
 # Doubt
 
 
@@ -480,6 +492,45 @@ def test_doubtful_frames_are_handed_on_within_the_bound() -> None:
     assert (tally.doubtful, tally.second, tally.over_bound) == (4, 2, 2)
 
 
+def test_frames_that_could_not_be_handed_on_do_not_count_as_such() -> None:
+    answers: Iterator[Any] = iter([None, False, OSError("the disk is full"), True])
+
+    def ask(_frame: Frame, _objects: Objects) -> Any:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    told: list[str] = []
+    results: list[Result] = []
+    source = Source(iter([(str(k), grey(105)) for k in range(5)]), live=False)
+    model = Model(Brightest(replace(CARD, second_look=BOUND, letterbox="stretch")))
+    tally = run(model, source, results.append, ask, per_minute=4, tell=told.append)
+    assert [one.second for one in results] == [True, False, False, True, False]
+    assert (tally.doubtful, tally.second, tally.not_handed, tally.over_bound) == (5, 2, 2, 1)
+    assert ["the disk is full" in line for line in told] == [True]
+
+
+def test_a_network_that_returns_no_numbers_is_doubtful_counted_and_said_once() -> None:
+    class Gone(Brightest):
+        def run(self, tensor: Floats) -> list[Floats]:
+            return [np.full((1, 7, 4), np.nan, dtype=np.float32)]
+
+    told: list[str] = []
+    results: list[Result] = []
+    tally = run(Model(Gone(replace(CARD, second_look=BOUND))), numbered(3), results.append, tell=told.append)
+    assert (tally.seen, tally.broken, tally.doubtful) == (3, 3, 3)
+    assert [json.loads(json.dumps(log_line(one), allow_nan=False))["sure"] for one in results] == [0, 0, 0]
+    assert [line for line in told if "numbers that are none" in line] == told[:1] == told
+
+
+def test_a_shadow_on_a_gpu_is_asked_by_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda _: range(6))
+    on_cpu: Any = object.__new__(runtime.OnnxSession)
+    assert runtime.workers_for(on_cpu, 1) == runtime.workers_for(on_cpu, 1, on_cpu) == 6
+    assert runtime.workers_for(on_cpu, 1, Brightest()) == runtime.workers_for(Brightest(), 1, on_cpu) == 1
+
+
 def test_a_shadow_sees_the_same_frames_and_has_to_know_the_same_classes() -> None:
     results: list[Result] = []
     run(Model(Brightest()), numbered(3), results.append, shadow=Model(Brightest(replace(CARD, weights="00" * 32))))
@@ -528,6 +579,28 @@ def test_an_even_frame_has_no_gradients() -> None:
     light, blur, sketch = frame_facts(grey(51))
     assert (light, blur) == (pytest.approx(0.2), 0)
     assert sketch == bytes([51] * 48 + [0] * 8)
+
+
+def test_a_narrow_frame_takes_little_memory_and_others_have_the_facts_they_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    resize = cv2.resize
+    monkeypatch.setattr(cv2, "resize", lambda *given, **more: sizes.append(given[1]) or resize(*given, **more))
+    frame_facts(np.zeros((30_000, 1, 3), dtype=np.uint8))
+    frame_facts(grey(9, 1600, 100))
+    assert [high for wide, high in sizes if wide == 256] == [4096, 4096]
+
+
+def test_a_clock_that_is_behind_loses_no_newer_lines(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"2099010{number + 1}-000000.jsonl").write_text("older\n")
+    (tmp_path / "99999999-999999.jsonl").write_text("of somebody else\n")
+    log = Log(tmp_path, CARD, lambda _: None, file_bytes=900, files=3)
+    for number in range(12):
+        log.write({"n": number, "filler": "x" * 200})
+        last = sorted(tmp_path.glob("20*.jsonl"))[-1]
+        assert json.loads(last.read_text().splitlines()[-1])["n"] == number
+    assert len(list(tmp_path.glob("20*.jsonl"))) == 3
+    assert (tmp_path / "99999999-999999.jsonl").exists()
 
 
 def test_a_log_begins_with_its_model_and_goes_on_in_another_file_when_full(tmp_path: Path) -> None:
@@ -584,6 +657,38 @@ def test_a_folder_is_read_in_order_and_what_is_no_image_is_said(tmp_path: Path) 
     assert [line.split(":")[0] for line in told] == ["ab.txt", "z.png"]
 
 
+def test_a_name_that_is_no_utf_8_is_read_and_named(tmp_path: Path) -> None:
+    written = cv2.imencode(".png", grey(10))[1].tobytes()
+    folder = os.fsencode(tmp_path)
+    for name, data in ((b"h\xe4.png", written), (b"k\xe4.png", b"none")):
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(data)
+    told: list[str] = []
+    seen: list[str] = []
+    tally = run(Model(Brightest()), folder_source(tmp_path), lambda one: seen.append(one.source), tell=told.append)
+    assert seen == [r"h\xe4.png"]
+    assert (tally.unreadable, tally.reasons) == (1, {"cannot be read as an image": 1})
+    Path(os.fsdecode(folder + b"/\xe4.avi")).write_bytes(b"none")
+    with pytest.raises(RuntimeFault, match="no UTF-8: rename it"):
+        video_source(Path(os.fsdecode(folder + b"/\xe4.avi")))
+
+
+def test_a_jpeg_without_its_end_is_left_out_and_one_with_more_behind_it_is_not(tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    whole = cv2.imencode(".jpg", photo)[1].tobytes()
+    thumbnail = b"\xff\xe1" + (len(whole[:9000]) + 4).to_bytes(2, "big") + whole[:9000] + b"\xff\xd9"
+    (tmp_path / "a-whole.jpg").write_bytes(whole)
+    (tmp_path / "b-trailer.jpg").write_bytes(whole + b"a film of the moment" * 9)
+    (tmp_path / "c-half.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "d-thumbnail.jpg").write_bytes(whole[:2] + thumbnail + whole[2:-2])
+    seen: list[str] = []
+    told: list[str] = []
+    tally = run(Model(Brightest()), folder_source(tmp_path), lambda one: seen.append(one.source), tell=told.append)
+    assert seen == ["a-whole.jpg", "b-trailer.jpg"]
+    assert tally.reasons == {"truncated": 2}
+    assert told == ["c-half.jpg: truncated, left out", "d-thumbnail.jpg: truncated, left out"]
+
+
 def a_video(path: Path, frames: int = 12) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
     for number in range(frames):
@@ -597,6 +702,15 @@ def test_every_frame_of_a_video_is_seen_and_a_torn_one_is_said(tmp_path: Path) -
     assert run(Model(Brightest()), video_source(whole)).seen == 12
     with pytest.raises(RuntimeFault, match="cannot be opened"):
         video_source(tmp_path / "none.avi")
+
+
+def test_a_video_is_a_file_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("wow!.avi", "7"):
+        a_video(Path("some.avi")).rename(name)
+        assert run(Model(Brightest()), video_source(Path(name))).seen == 12
+    with pytest.raises(RuntimeFault, match="there is no such file"):
+        video_source(Path("0"))
 
 
 def test_a_camera_that_stops_is_a_fault(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def test_a_trtexec_without_precisions_gets_the_half_model(tmp_path: Path, monkey
     assert told[0] == f"--onnx={half}"
     assert told[3:] == ["--skipInference"]
     assert facts["onnx_sha256"] == hashlib.sha256(half.read_bytes()).hexdigest()
+    assert facts["engine_sha256"] == hashlib.sha256(engine.read_bytes()).hexdigest()
+    assert json.loads(engine.with_name("engine.json").read_text()) == facts
 
 
 def test_int8_may_also_compute_in_fp16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +157,7 @@ def test_an_engine_that_was_not_finished_takes_the_place_of_none(
     stand_in(tmp_path, monkeypatch, end="pathlib.Path(sys.argv[2].partition('=')[2]).write_bytes(b'ha'); sys.exit(1)")
     with pytest.raises(RuntimeFault):
         to_engine.build(made(tmp_path / "model.onnx"), tmp_path / "engine" / "model.engine", api="trtexec", log=quiet)
-    assert list((tmp_path / "engine").iterdir()) == []
+    assert not (tmp_path / "engine").exists()
 
 
 def test_the_version_is_the_one_that_the_runtime_will_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +203,22 @@ def test_the_command_builds_what_the_manifest_asks_for(
     assert "manifest.json: cannot be read" in capsys.readouterr().err
 
 
+def test_a_place_where_nothing_can_be_written_is_said_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(tmp_path, monkeypatch)
+    made(tmp_path / "model.onnx")
+    (tmp_path / "engine").write_text("a file")
+    assert to_engine.main([str(tmp_path), "--api", "trtexec"]) == 1
+    said = capsys.readouterr().err
+    assert "engine: File exists: no engine was built: check whose folder it is" in said.splitlines()[-1]
+    assert (tmp_path / "engine").read_text() == "a file"
+    assert to_engine.main([str(tmp_path), "--api", "trtexec", "--workspace-mb", "-5"]) == 1
+    (tmp_path / "manifest.json").write_text("[" * 200_000)
+    assert to_engine.main([str(tmp_path), "--api", "trtexec"]) == 1
+    assert "manifest.json: cannot be read" in capsys.readouterr().err
+
+
 def test_without_tensorrt_the_files_of_a_bundle_say_how_to_get_it(tmp_path: Path) -> None:
     for name in ("to_engine.py", "trtexec.py", "device.py", "runtime.py"):
         shutil.copy(ROOT / "export" / name, tmp_path)
@@ -217,4 +235,5 @@ def test_without_tensorrt_the_files_of_a_bundle_say_how_to_get_it(tmp_path: Path
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr.count("\n") == 1
         assert "is not installed: on a Jetson sudo apt install" in ended.stderr
-    assert not (tmp_path / "engine" / "model.engine").exists()
+    assert not (tmp_path / "engine").exists()
+    assert not (tmp_path / "__pycache__").exists()

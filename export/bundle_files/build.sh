@@ -26,9 +26,10 @@ while [ $# -gt 0 ]; do
     esac
 done
 case $precision in ""|fp32|fp16|int8) ;; *) fail "--precision is $precision: expected fp16, int8 or fp32" ;; esac
-case $fps in ""|*[!0-9.]*) fail "--fps is $fps: expected a number such as 60" ;; esac
+case $fps in ""|.|*[!0-9.]*|*.*.*) fail "--fps is $fps: expected a number such as 60" ;; esac
 
-cd "$(dirname "$0")"
+CDPATH= cd -- "$(dirname "$(readlink -f "$0")")"
+export PYTHONDONTWRITEBYTECODE=1
 python=${PYTHON:-python3}
 has() { "$python" -c "import $1" >/dev/null 2>&1; }
 
@@ -64,7 +65,8 @@ echo "3/4 the engine against the golden images"
 "$python" runtime.py check --backend tensorrt
 
 echo "4/4 the clock"
-echo "for the highest figures set the power mode by hand first: sudo nvpmodel -m 0 && sudo jetson_clocks (Orin: MAXN)"
+echo "for the highest figures set the power mode by hand first: sudo nvpmodel -p --verbose lists the modes; pick the line"
+echo "with MAXN (its number differs between boards: 0 is 15 W on an Orin Nano Super), sudo nvpmodel -m ID, sudo jetson_clocks"
 "$python" bench.py --backend tensorrt --fps "$fps" --json engine/bench.json --markdown engine/bench.md
 
 echo "built. next: python3 runtime.py camera 0"

@@ -52,8 +52,7 @@ def run(
     from ..runtime import RuntimeFault
     from ..timing import CALLS
 
-    if not bundle.exists() and Project.exists(project):
-        bundle = Project.open(project).exports_path / bundle
+    bundle = _bundle(bundle, project)
     if out is not None and out.resolve().is_relative_to(bundle.resolve()):
         raise InputError(f"--out is {display(out)}: a bundle is sealed by its manifest: name a file outside of it")
     try:
@@ -73,3 +72,23 @@ def run(
     for sentence in failed:
         print(f"FAILED: {printable(sentence)}", file=sys.stderr)
     return GATE_FAILED if failed else 0
+
+
+def _bundle(name: Path, project: Path) -> Path:
+    """Return the folder of a bundle, or of the one of this name in a project.
+
+    Raises:
+        InputError: there is none.
+    """
+    from ..runtime import MANIFEST
+
+    if (name / MANIFEST).is_file():
+        return name
+    there: list[str] = []
+    if Project.exists(project):
+        exports = Project.open(project).exports_path
+        if (exports / name / MANIFEST).is_file():
+            return exports / name
+        there = sorted(path.parent.name for path in exports.glob(f"*/{MANIFEST}"))
+    known = f"those of the project are in exports: {', '.join(there)}" if there else "labelstill export makes one"
+    raise InputError(f"{display(name)}: is no bundle, for no {MANIFEST} is in it: {known}")

@@ -33,12 +33,17 @@ def run(
     ] = Path(),
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", metavar="LOG", help="Log, or bundle with a baseline.jsonl, of a world as usual."),
+        typer.Option("--reference", metavar="LOG", help="Log, or folder of logs, of a world as usual."),
     ] = None,
     window: Annotated[int, typer.Option("--window", metavar="N", min=1, help="Frames per window, at least.")] = 1000,
     first: Annotated[
         int | None,
-        typer.Option("--first", metavar="N", min=1, help="The first N frames become the reference, anew."),
+        typer.Option(
+            "--first",
+            metavar="N",
+            min=1,
+            help="The first N frames, best of whole days, become the reference.",
+        ),
     ] = None,
     false_alarms: Annotated[
         float, typer.Option("--false-alarms", metavar="RATE", help="Chance of an alarm where nothing has drifted.")
@@ -65,7 +70,7 @@ def run(
     opened = Project.open(project) if Project.exists(project.expanduser()) else None
     if opened is None and (open_ or project != Path()):
         raise StateError(f"{display(project.absolute())}: is no project: start one with labelstill init --project DIR")
-    candidates = Candidates(open_)
+    candidates = Candidates()
     found = monitor(
         logs,
         memory=opened.reports_path / "monitor" if opened else None,
@@ -75,10 +80,14 @@ def run(
         first=first,
         look=candidates.look,
     )
-    sent = open_frames(opened, candidates.pick()) if opened is not None and open_ else None
+    sent = None
+    if opened is not None and open_:
+        drifted = found.verdict.drifted if found.verdict else [False] * len(found.windows)
+        spans = [(one.since, one.until) for one, shows in zip(found.windows, drifted, strict=True) if shows]
+        sent = open_frames(opened, candidates.ranked(spans), open_)
     page = _page(opened, found) if opened is not None else None
     if as_json:
-        print(json.dumps(_as_dict(found, candidates, sent, page)))
+        print(json.dumps(_as_dict(found, candidates, sent, page), allow_nan=False))
     else:
         print("\n".join(map(printable, _lines(found, candidates, sent, opened, page))))
     if found.state in ("too small", "too short"):
@@ -95,7 +104,7 @@ def _shadow(logs: list[Path], *, as_json: bool) -> int:
 
     found = compare_shadow(read_headers(logs))
     if as_json:
-        print(json.dumps({"verdict": found.verdict, **asdict(found)}))
+        print(json.dumps({"verdict": found.verdict, **asdict(found)}, allow_nan=False))
     else:
         print("\n".join(map(printable, shadow_lines(found))))
     return 0
@@ -132,10 +141,24 @@ def _lines(
         said.append(f"wrote {display(page)}")
     if sent is not None and sent.new and project is not None:
         folder, root = (shlex.quote(display(path)) for path in (sent.folder, project.root))
-        said.append(f"next: labelstill label {folder} --project {root}")
+        said.append(f"next: labelstill label {folder} --project {root}{_detector(project)}")
     elif found.state == "drift" and project is not None and candidates.kept and sent is None:
         said.append(f"next: the same command with --open 50: {counted(candidates.kept, 'frame')} were kept")
     return said
+
+
+def _detector(project: Project) -> str:
+    """Return the options for the student of the project, else for what labelled it last."""
+    from labeling.teachers.student_runs import finished_runs
+
+    if finished_runs(project.root):
+        return " --detector student"
+    with project.open_store() as store:
+        runs = [run for run in store.runs() if run.verb == "label"]
+    teacher = runs[-1].settings.get("teacher") if runs else None
+    names = ("detector", "weights", "class_names", "segmenter", "segmenter_weights")
+    used = {name: teacher[name] for name in names if teacher.get(name)} if isinstance(teacher, dict) else {}
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in used.items())
 
 
 def _as_dict(found: Monitored, candidates: Candidates, sent: Opened | None, page: Path | None) -> dict[str, Any]:

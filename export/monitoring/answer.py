@@ -24,6 +24,7 @@ def as_dict(found: Monitored) -> dict[str, Any]:
             "means": _means(window.means),
             "classes": dict(zip(reference.names, map(int, window.classes), strict=True)),
             "index": dict(verdict.rows[place]) if verdict else None,
+            "drifted": verdict.drifted[place] if verdict else None,
         }
         for place, window in enumerate(found.windows)
     ]
@@ -44,6 +45,9 @@ def as_dict(found: Monitored) -> dict[str, Any]:
             "needed": found.needed,
             "stride": reference.stride,
             "memory": reference.memory * reference.stride,
+            "slow": reference.slow,
+            "precisions": list(reference.precisions),
+            "devices": list(reference.devices),
             "since": reference.since,
             "until": reference.until,
             "means": _means(reference.means),

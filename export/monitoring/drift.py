@@ -62,11 +62,13 @@ class Verdict:
         drifts: what has changed, the surest first.
         rows: per window, by statistic, the index less what chance alone comes to.
         limits: by statistic, the smallest such index that raises an alarm.
+        drifted: per window, whether any statistic raises an alarm.
     """
 
     drifts: tuple[Drift, ...]
     rows: tuple[dict[str, float], ...]
     limits: dict[str, float]
+    drifted: tuple[bool, ...]
 
 
 def judge(
@@ -120,6 +122,7 @@ def judge(
         tuple(sorted(drifts, key=lambda one: (one.chance, -one.index))),
         tuple(dict(zip(STATISTICS, map(float, row), strict=True)) for row in over),
         dict(zip(STATISTICS, map(float, smallest), strict=True)),
+        tuple(bool(row.any()) for row in alarmed),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +22,16 @@ SKETCH = 56
 _KIND = "edge-log"
 _LONGEST_LINE = 2**20
 _MOST_OBJECTS = 10_000
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+_LATEST = 253_402_300_800.0
+"""Unix seconds at which the year 10000 begins."""
+
+_SHARPEST = 20.0
+"""No frame is sharper: the variance of a Laplacian of bytes stays below its exponential."""
+
+_FARTHEST = 1e6
+"""Pixels; no edge of a box lies further out."""
 
 Row = tuple[int, float, float, float, float, float]
 """One object: class id, score, x0, y0, x1, y1 in pixels of the frame."""
@@ -34,7 +44,7 @@ class Header:
     Attributes:
         path: of the log.
         key: sha256 of the line and the one below it; tells one log from another.
-        model: sha256 of the weights.
+        model: sha256 of the weights; empty where the log does not say.
         precision: fp32, fp16 or int8.
         names: classes in the order of the model.
         device: in words.
@@ -120,14 +130,20 @@ def read_header(path: Path) -> Header:
     names, shadow = stored.get("names"), stored.get("shadow_names")
     if not _texts(names) or not names:
         raise InputError(f"{shown}: its header has no list of classes (names): copy the log again from the device")
+    texts = {key: stored.get(key) or "" for key in ("model", "precision", "device", "started")}
+    for key, value in texts.items():
+        if not _is_text(value):
+            raise InputError(f"{shown}: {key} in its header is no text: copy the log again from the device")
+    if texts["model"] and not _SHA256.fullmatch(texts["model"]):
+        raise InputError(
+            f"{shown}: model in its header is {texts['model'][:80]!a}: expected the sha256 of the weights, 64 "
+            "digits from 0 to f: copy the log again from the device"
+        )
     return Header(
         path=path,
         key=hashlib.sha256(line.strip() + below.strip()).hexdigest(),
-        model=str(stored.get("model") or ""),
-        precision=str(stored.get("precision") or ""),
         names=tuple(names),
-        device=str(stored.get("device") or ""),
-        started=str(stored.get("started") or ""),
+        **texts,
         shadow_names=tuple(shadow if _texts(shadow) and shadow else names),
     )
 
@@ -198,7 +214,12 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_text(value: object) -> bool:
+    """Say whether a value is text that a file name, a page and a terminal can hold: no NUL, no half of a pair."""
+    return isinstance(value, str) and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value)
 
 
 def _frame(line: bytes, header: Header) -> LoggedFrame | None:
@@ -208,17 +229,25 @@ def _frame(line: bytes, header: Header) -> LoggedFrame | None:
         return None
     try:
         sketch = base64.b64decode(stored["sketch"], validate=True)
-        numbers = [float(stored[key]) for key in ("t", "light", "blur", "sure")]
+        time, light, blur, sure = (
+            _within(stored[key], most) for key, most in (("t", _LATEST), ("light", 1), ("blur", _SHARPEST), ("sure", 1))
+        )
         objects = _rows(stored["objects"], len(header.names))
         shadow = _rows(stored["shadow"], len(header.shadow_names)) if stored.get("shadow") is not None else None
         frame, source = int(stored["n"]), str(stored["source"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     kept = stored.get("kept")
-    if len(sketch) != SKETCH or not all(map(math.isfinite, numbers)) or not isinstance(kept, str | None):
+    if len(sketch) != SKETCH or not isinstance(kept, str | None):
         return None
-    time, light, blur, sure = numbers
     return LoggedFrame(time, frame, source, light, blur, sketch, objects, sure, kept, shadow)
+
+
+def _within(value: float, most: float) -> float:
+    """Return a number from 0 to ``most``. Raises ValueError, TypeError or OverflowError: it is none."""
+    if not 0 <= float(value) <= most:
+        raise ValueError("out of range")
+    return float(value)
 
 
 def _rows(stored: list[list[float]], classes: int) -> tuple[Row, ...]:
@@ -230,7 +259,7 @@ def _rows(stored: list[list[float]], classes: int) -> tuple[Row, ...]:
         score, x0, y0, x1, y1 = (float(value) for value in rest)
         if type(class_id) is not int or not 0 <= class_id < classes or not 0 <= score <= 1:
             raise ValueError("no object")
-        if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        if not all(abs(edge) <= _FARTHEST for edge in (x0, y0, x1, y1)):
             raise ValueError("no box")
         rows.append((class_id, score, x0, y0, x1, y1))
     return tuple(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +30,7 @@ class Opened:
     Attributes:
         folder: of the pictures in the project.
         new: pictures that are new images of the project now.
-        known: of those picked, how many are images of the project already.
+        known: of those looked at, how many are images of the project already.
         refused: how many could not be used, by reason.
         first_refused: the first of them.
     """
@@ -42,8 +42,8 @@ class Opened:
     first_refused: str | None = None
 
 
-def open_frames(project: Project, picked: Sequence[Candidate]) -> Opened:
-    """Copy pictures into the project and write them into labels.db as images in the state new.
+def open_frames(project: Project, ranked: Iterable[Candidate], wanted: int) -> Opened:
+    """Copy pictures into the project and write them into labels.db as images in the state new, until so many are.
 
     A picture with the bytes of a known image is left out, so the same frames are opened once. The logs are never
     changed.
@@ -55,8 +55,10 @@ def open_frames(project: Project, picked: Sequence[Candidate]) -> Opened:
     opened = Opened(project.root / FOLDER)
     with project.lock(), project.open_store(create=True) as store:
         known = set(store.states())
-        run = store.start_run("monitor", {"picked": len(picked)})
-        for one in picked:
+        run = store.start_run("monitor", {"wanted": wanted})
+        for one in ranked:
+            if len(opened.new) == wanted:
+                break
             try:
                 data, image = _looked_at(one, project)
             except ImageRejected as error:
@@ -85,6 +87,8 @@ def inside(log: Path, kept: str) -> Path:
     name = PurePosixPath(kept)
     if name.is_absolute() or ".." in name.parts or "\0" in kept or not name.parts:
         raise ImageRejected("outside", "the log names a file outside its folder: copy pictures beside the logs")
+    if any("\ud800" <= c <= "\udfff" for c in kept):
+        raise ImageRejected("not_a_picture", "the log names a file by no valid text")
     if name.suffix.lower() not in _SUFFIXES:
         raise ImageRejected("not_a_picture", "expected a .jpg or .png that the runtime kept")
     folder = log.parent.resolve()

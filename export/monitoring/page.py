@@ -13,7 +13,10 @@ from .words import TITLES, drift_said, headline, moment, notes
 if TYPE_CHECKING:
     from ..monitor import Monitored
 
-_WH = (640.0, 84.0)
+_WH = (640.0, 96.0)
+_LEFT, _TOP, _BOTTOM = 34.0, 8.0, 90.0
+"""Where the axis stands, its top and its zero."""
+
 _LOWEST_TOP = 0.3
 """An axis ends no lower, so that chance does not look like drift."""
 
@@ -33,25 +36,26 @@ def render(project: str, found: Monitored) -> str:
         plots=_plots(found),
         notes=notes(found),
         frame=_WH,
+        left=_LEFT,
     )
 
 
 def _plots(found: Monitored) -> list[dict[str, Any]]:
     if found.verdict is None:
         return []
-    width, height = _WH
-    step = width / len(found.windows)
+    step = (_WH[0] - _LEFT) / len(found.windows)
     plots = []
     for name in STATISTICS:
         limit = found.verdict.limits[name]
         values = [row[name] for row in found.verdict.rows]
         top = max(_LOWEST_TOP, 1.1 * max(values), 1.1 * limit)
+        ys = [round(_BOTTOM - (_BOTTOM - _TOP) * value / top, 1) for value in values]
         bars = [
             {
-                "x": round(place * step, 1),
-                "y": round(height * (1 - value / top), 1),
+                "x": round(_LEFT + place * step, 1),
+                "y": ys[place],
                 "width": round(max(1.0, step - 1), 1),
-                "height": round(height * value / top, 1),
+                "height": round(_BOTTOM - ys[place], 1),
                 "over": value >= limit,
                 "title": f"{moment(window.since)} UTC: {value:.3f}",
             }
@@ -61,7 +65,8 @@ def _plots(found: Monitored) -> list[dict[str, Any]]:
             {
                 "title": TITLES[name],
                 "bars": bars,
-                "limit_y": round(height * (1 - limit / top), 1),
+                "limit_y": round(_BOTTOM - (_BOTTOM - _TOP) * limit / top, 1),
+                "ticks": [(_TOP, f"{top:.2g}"), ((_TOP + _BOTTOM) / 2, f"{top / 2:.2g}"), (_BOTTOM, "0")],
                 "limit": f"{limit:.2f}",
                 "most": f"{max(values):.2f}",
                 "since": moment(found.windows[0].since),

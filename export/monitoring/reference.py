@@ -1,19 +1,11 @@
-"""What the world of a device looks like as long as nothing has drifted: learned from frames, kept in a file."""
+"""What the world of a device looks like as long as nothing has drifted: learned from frames."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-
-from labeling.core.errors import StateError
-from labeling.image_files import display
 
 from .bins import NUMERIC, Bins, Counts, Numbers
 from .correlation import correlation_time
@@ -30,7 +22,9 @@ BLOCKS = 60
 
 BLOCKS_PER_WINDOW = 4
 
-_FORMAT = 1
+_CYCLE = 12
+"""A sine has so many times the correlation time as its period, as ``correlation_time`` sums it up."""
+
 _FIRST_LOOK = 2000
 _TIMES = 10
 """A block is so many times as long as frames remember, so that one says little about the next."""
@@ -58,6 +52,10 @@ class Reference:
         frames: looked at.
         since, until: unix seconds of the first and the last.
         taken: by key of the log, how many of its frames belong to the reference.
+        slow: whether something in it comes and goes too slowly for blocks, as day and night do, and is taken as usual;
+            blocks are a share of the reference then, and windows even parts of it.
+        precisions: of the logs it was learned from.
+        devices: likewise, in words.
     """
 
     model: str
@@ -74,9 +72,19 @@ class Reference:
     since: float
     until: float
     taken: Mapping[str, int]
+    slow: bool = False
+    precisions: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
     def window(self, wanted: int) -> int:
-        """Return how many frames to look at for a window of so many frames of the log: whole blocks, enough of them."""
+        """Return how many frames to look at for a window of so many frames of the log: whole blocks, enough of them.
+
+        Of a slow reference it is an even part, about as long as what comes and goes in it.
+        """
+        if self.slow:
+            parts = min(self.frames * self.stride // wanted, round(self.frames / (_CYCLE * self.memory)))
+            shortest = -(-wanted // (self.stride * self.block)) if wanted > self.frames * self.stride else 1
+            return max(self.frames // self.block // max(parts, 1), shortest) * self.block
         blocks = max(BLOCKS_PER_WINDOW, -(-wanted // (self.stride * self.block)))
         unit = 1
         while blocks > _KEPT_DRAWS * unit:  # so that the draws of a long window can be halved until they are few
@@ -85,7 +93,8 @@ class Reference:
 
     def needed(self, wanted: int) -> int:
         """Return how many frames of the log a reference needs for windows of so many frames."""
-        return max(BLOCKS * self.block, 2 * self.window(wanted)) * self.stride
+        windows = 1 if self.slow else 2
+        return max(BLOCKS * self.block, windows * self.window(wanted)) * self.stride
 
     def enough(self, wanted: int) -> bool:
         """Say whether the reference is long enough for windows of so many frames of the log."""
@@ -109,7 +118,7 @@ def learn(
         model: whose objects the frames hold.
         names: its classes.
         window: frames of the log per window.
-        all_of_it: do not stop early.
+        all_of_it: do not stop early, and take as usual what comes and goes in them, however slowly.
     """
     kept: list[Stretch] = []
     stride, seen, look_at = 1, 0, max(_FIRST_LOOK, 2 * window)
@@ -123,15 +132,32 @@ def learn(
             if found.enough(window):
                 return found
             look_at = max(found.needed(window), seen + seen // 4)
-    return _counted(joined(kept), stride, taken, model, names) if seen else None
+    if not seen:
+        return None
+    found = _counted(joined(kept), stride, taken, model, names)
+    if all_of_it and not found.enough(window):
+        slow = _counted(joined(kept), stride, taken, model, names, slow=True)
+        return slow if slow.enough(window) else found
+    return found
 
 
-def _counted(stretch: Stretch, stride: int, taken: Mapping[str, int], model: str, names: tuple[str, ...]) -> Reference:
+def _counted(
+    stretch: Stretch,
+    stride: int,
+    taken: Mapping[str, int],
+    model: str,
+    names: tuple[str, ...],
+    *,
+    slow: bool = False,
+) -> Reference:
     bins = Bins.learn(stretch, len(names))
     values = bins.values(stretch)
     classes = np.bincount(stretch.class_ids, minlength=len(names))
     memory = _memory(stretch, values, classes)
-    block = STEPS * int(np.ceil(max(_SHORTEST, _TIMES * memory) / STEPS))
+    if slow:
+        block = max(_SHORTEST, len(stretch) // BLOCKS // STEPS * STEPS)
+    else:
+        block = STEPS * int(np.ceil(max(_SHORTEST, _TIMES * memory) / STEPS))
     steps = bins.counts(stretch, block // STEPS)
     sums = np.concatenate([np.zeros((1, steps.shape[1]), dtype=np.int64), np.cumsum(steps, axis=0)])
     return Reference(
@@ -149,6 +175,7 @@ def _counted(stretch: Stretch, stride: int, taken: Mapping[str, int], model: str
         since=float(stretch.time[0]),
         until=float(stretch.time[-1]),
         taken=dict(taken),
+        slow=slow,
     )
 
 
@@ -161,58 +188,3 @@ def _memory(stretch: Stretch, values: Mapping[str, Numbers], classes: Counts) ->
         of_class = stretch.frame_of_object[stretch.class_ids == class_id]
         series.append(np.bincount(of_class, minlength=len(stretch)).astype(np.float64))
     return max(correlation_time(one) for one in series)
-
-
-def save(reference: Reference, path: Path) -> None:
-    """Write a reference so that a reader finds all of it or none. Raises OSError."""
-    facts = {
-        "format": _FORMAT,
-        "model": reference.model,
-        "names": reference.names,
-        "stride": reference.stride,
-        "memory": reference.memory,
-        "block": reference.block,
-        "frames": reference.frames,
-        "since": reference.since,
-        "until": reference.until,
-        "taken": dict(reference.taken),
-    }
-    arrays: dict[str, Any] = {f"edges.{name}": edges for name, edges in reference.bins.edges.items()}
-    for name in ("mean", "spread", "cell_of_class"):
-        arrays[name] = getattr(reference.bins, name)
-    for name in ("blocks", "total", "means", "classes"):
-        arrays[name] = getattr(reference, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-
-
-def load(path: Path) -> Reference | None:
-    """Return the reference in a file, or None where there is no file.
-
-    Raises:
-        StateError: it cannot be read.
-    """
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            facts = json.loads(str(stored["facts"]))
-            if facts.pop("format") != _FORMAT:
-                raise ValueError("written by another version")
-            edges = {name: stored[f"edges.{name}"] for name in NUMERIC}
-            bins = Bins(edges, stored["mean"], stored["spread"], stored["cell_of_class"])
-            arrays = {name: stored[name] for name in ("blocks", "total", "means", "classes")}
-        return Reference(**{**facts, "names": tuple(facts["names"])}, **arrays, bins=bins)
-    except Exception as error:  # a damaged archive raises whatever its reader happens to trip over
-        raise StateError(
-            f"{display(path)}: the reference cannot be read ({error}): remove the file, and the next logs "
-            "become the reference"
-        ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .bins import STATISTICS, Numbers
+from .bins import STATISTICS, Counts, Numbers
 from .psi import psi
 from .reference import STEPS, Reference
 
@@ -19,6 +19,9 @@ _BEYOND = 20
 """So many draws shall lie beyond the limit, which is read from them."""
 
 _POOL = 4096
+_NEAR = 2
+"""Blocks before and behind that one of a slow reference is exchanged for."""
+
 _DIRECT = 32
 
 
@@ -66,6 +69,11 @@ def chance(reference: Reference, frames: int, rate: float, seed: int = 0) -> Cha
     together and their largest is noted, so the chance of a false alarm is that of all of them together (Westfall and
     Young, 1993).
 
+    Of a slow reference a window is a run of blocks that begins anywhere, the end of the reference followed by its
+    beginning, and each block is exchanged for one nearby (the local block bootstrap, Paparoditis and Politis, 2002). So
+    what comes and goes slowly stays in its order and is usual; the rate is approximate then, since nobody knows how
+    one day differs from another.
+
     Args:
         reference: with enough blocks.
         frames: looked at per window; a multiple of ``reference.block``.
@@ -80,11 +88,16 @@ def chance(reference: Reference, frames: int, rate: float, seed: int = 0) -> Cha
         frames // reference.block,
     )
     pool = blocks
+    if reference.slow:
+        pool, count = np.stack([_nearby(rng, blocks, count) for _ in range(_POOL)]), 1
     while count > _DIRECT and count % 2 == 0:
         pool, count = pool[rng.integers(len(pool), size=(_POOL, 2))].sum(axis=1), count // 2
     found, each = [], -(-draws // REFERENCES)
     for _ in range(REFERENCES):
-        drawn = blocks[rng.integers(len(blocks), size=whole)].sum(axis=0)
+        if reference.slow:
+            drawn = _nearby(rng, blocks, whole)
+        else:
+            drawn = blocks[rng.integers(len(blocks), size=whole)].sum(axis=0)
         windows = pool[rng.integers(len(pool), size=(each, count))].sum(axis=1)
         found.append(indices(drawn, windows, reference.bins.places))
     every = np.concatenate(found) * _wider(reference, whole)
@@ -94,12 +107,22 @@ def chance(reference: Reference, frames: int, rate: float, seed: int = 0) -> Cha
     return Chance(every.mean(axis=0), centre, spread, largest)
 
 
+def _nearby(rng: np.random.Generator, blocks: Counts, count: int) -> Counts:
+    """Return the sum of so many blocks in a row, each exchanged for one nearby; behind the last comes the first."""
+    near = rng.integers(-_NEAR * STEPS, _NEAR * STEPS + 1, count)
+    places = rng.integers(len(blocks)) + STEPS * np.arange(count) + near
+    return np.asarray(blocks[places % len(blocks)].sum(axis=0))
+
+
 def _wider(reference: Reference, blocks: int) -> float:
     """Return by how much drawn indices are too small, since blocks are cut apart and there are so few of them.
 
     Blocks of L steps lose the share c / L of the variance of a mean, c = 2 (r1 + 2 r2 + 3 r3 + ...) / time (Kuensch,
-    1989). For an autoregression of order one with that correlation time, c is nearly (time^2 - 1) / (2 time).
+    1989). For an autoregression of order one with that correlation time, c is nearly (time^2 - 1) / (2 time). Blocks
+    of a slow reference were drawn from a few each; how much they lose is not known.
     """
+    if reference.slow:
+        return (2 * _NEAR + 1) / (2 * _NEAR)
     lost = (reference.memory**2 - 1) / (2 * reference.memory) / reference.block
     return blocks / (blocks - 1) / (1 - lost)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import chain, groupby, zip_longest
 
 import numpy as np
 
 from labeling.core.errors import InputError
 from labeling.core.matching import match
+from labeling.image_files import display
 
 from .bins import Counts, Numbers
 from .log import Damage, Header, LoggedFrame, Row, frames
@@ -91,27 +92,24 @@ def compare_shadow(headers: Sequence[Header], seed: int = 0) -> Shadow:
     """Compare the student of logs with the other one that looked on, or the students of two logs of the same frames.
 
     Args:
-        headers: logs with shadow objects; or two logs of different models, whose frames are matched by source and
-            number, however many others lie between them, up to 100,000.
+        headers: logs of one model with shadow objects; or logs of two models, whose frames are matched run by run, by
+            source and number, however many others lie between them, up to 100,000.
         seed: of the intervals.
 
     Raises:
-        InputError: no frame has two answers.
+        InputError: no frame has two answers, or the logs do not go together.
     """
     damage = Damage()
     apart = _Apart()
-    two = len(headers) == 2 and headers[0].model != headers[1].model
-    names = tuple(dict.fromkeys([*headers[0].names, *(headers[1].names if two else headers[0].shadow_names)]))
+    sides = _sides(headers)
+    first, second = sides[0][0].names, sides[1][0].names if len(sides) == 2 else sides[0][0].shadow_names
+    names = tuple(dict.fromkeys([*first, *second]))
     groups = _Groups(len(names))
-    if two:
-        pairs: Iterable[Pair] = apart.pairs(headers[0], headers[1], damage)
-        second = headers[1].names
+    if len(sides) == 2:
+        pairs: Iterable[Pair] = apart.pairs(sides[0], sides[1], damage)
     else:
-        every = chain.from_iterable(frames(header, damage) for header in headers)
-        pairs = ((frame.objects, frame.shadow) for frame in every if frame.shadow is not None)
-        second = headers[0].shadow_names
-    to_first = [names.index(name) for name in headers[0].names]
-    to_second = [names.index(name) for name in second]
+        pairs = ((frame.objects, frame.shadow) for frame in _all(headers, damage) if frame.shadow is not None)
+    to_first, to_second = ([names.index(name) for name in known] for known in (first, second))
     for one, other in pairs:
         groups.add(_tally(_renamed(one, to_first), _renamed(other, to_second), len(names)))
     if not groups.frames:
@@ -123,15 +121,58 @@ def compare_shadow(headers: Sequence[Header], seed: int = 0) -> Shadow:
     return Shadow(groups.frames, apart.alone, rows, groups.row("all", list(range(len(names))), seed), damage)
 
 
+def _sides(headers: Sequence[Header]) -> list[list[Header]]:
+    """Return the logs of each model. Raises InputError: more than two, or one model with several lists of classes."""
+    found: dict[str, list[Header]] = {}
+    for header in headers:
+        side = found.setdefault(header.model, [])
+        side.append(header)
+        if (header.names, header.shadow_names) != (side[0].names, side[0].shadow_names):
+            raise InputError(
+                f"{display(side[0].path)} and {display(header.path)}: are of one model and name different classes: "
+                "compare the logs of one pair of students at a time"
+            )
+    if len(found) > 2:
+        raise InputError(
+            f"--shadow: expected logs of one or two students, there are {len(found)}: name the logs of two"
+        )
+    return list(found.values())
+
+
+def _all(headers: Sequence[Header], damage: Damage) -> Iterator[LoggedFrame]:
+    return chain.from_iterable(frames(header, damage) for header in headers)
+
+
+def _runs(headers: Sequence[Header], damage: Damage) -> Iterator[Iterator[LoggedFrame]]:
+    """Yield the frames of each run of the runtime: another begins where the number of a frame does not go up."""
+    run, last = 0, -1
+
+    def of(frame: LoggedFrame) -> int:
+        nonlocal run, last
+        run, last = run + (frame.number <= last), frame.number
+        return run
+
+    return (one for _, one in groupby(_all(headers, damage), key=of))
+
+
 class _Apart:
-    """Matches the frames of two logs while both are read side by side."""
+    """Matches the frames of two students while the logs of both are read side by side."""
 
     def __init__(self) -> None:
         self.alone = 0
 
-    def pairs(self, first: Header, second: Header, damage: Damage) -> Iterator[Pair]:
+    def pairs(self, first: Sequence[Header], second: Sequence[Header], damage: Damage) -> Iterator[Pair]:
+        for one, other in zip_longest(_runs(first, damage), _runs(second, damage)):
+            if one is None or other is None:
+                raise InputError(
+                    f"{display(first[0].path)} and {display(second[0].path)}: frame numbers begin anew more often in "
+                    "one of them, so nobody can tell which runs go together: name the logs of the same runs"
+                )
+            yield from self._of_run(one, other)
+
+    def _of_run(self, first: Iterator[LoggedFrame], second: Iterator[LoggedFrame]) -> Iterator[Pair]:
         waiting: tuple[dict[tuple[str, int], LoggedFrame], dict[tuple[str, int], LoggedFrame]] = ({}, {})
-        for both in zip_longest(frames(first, damage), frames(second, damage)):
+        for both in zip_longest(first, second):
             for side, frame in enumerate(both):
                 if frame is None:
                     continue

@@ -29,6 +29,9 @@ TITLES = {
 """What each statistic is called."""
 
 _LARGE = 0.25
+_DAY = 86_400.0
+_SLOW = 1 / 600
+"""Share of a reference that frames remember each other for, from which on there are fewer blocks than it needs."""
 _UNITS = {
     "light": "mean grey {:.2f}",
     "blur": "sharpness {:.2f}",
@@ -47,10 +50,14 @@ def headline(found: Monitored) -> str:
     windows = counted(len(found.windows), "window")
     return {
         "quiet": f"Nothing has drifted in {windows} of {found.window:,} frames.",
-        "learned": f"The first {_frames(found)} are the reference now; there is nothing after them to compare.",
+        "learned": (
+            f"The first {_frames(found)} are the reference now; there is nothing after them to compare."
+            if found.fresh
+            else "These logs hold nothing after the frames of the reference, so there is nothing to compare."
+        ),
         "too small": (
-            f"The reference is too small: {_frames(found)}, and it needs {found.needed:,} to keep false alarms at "
-            f"{found.false_alarms:.3g} of all calls. Log for longer, or allow shorter windows (--window)."
+            f"{_frames(found)} are too few for a reference: it needs {found.needed:,} to keep false alarms at "
+            f"{found.false_alarms:.3g} of all calls. {_what_to_do(found)}"
         ),
         "too short": (
             f"The frames after the reference fill no window: {found.frames:,} of {found.window:,}. Log for longer."
@@ -64,8 +71,11 @@ def lines(found: Monitored) -> list[str]:
     if found.verdict is not None:
         said += [f"  {drift_said(one, len(found.windows))}" for one in found.verdict.drifts]
         said += table(("index", "alarm at", "before", "last"), _rows(found))
+        rate, usual = f"at most {found.false_alarms:.3g}", "nothing has drifted"
+        if found.reference.slow:
+            rate, usual = f"about {found.false_alarms:.3g}", "all that changes comes and goes as in the reference"
         said.append(
-            f"at most {found.false_alarms:.3g} of such calls raise an alarm where nothing has drifted: "
+            f"{rate} of such calls raise an alarm where {usual}: "
             f"{counted(len(STATISTICS), 'statistic')} in {counted(len(found.windows), 'window')} together"
         )
     said += [f"note: {remark}" for remark in notes(found)]
@@ -85,8 +95,8 @@ def drift_said(one: Drift, windows: int) -> str:
         if one.statistic == "objects":
             changed = f": {one.before:.2f} before, {one.now:.2f} now"
     return (
-        f"{TITLES[one.statistic]} changed {size}{changed} (index {one.index:.2f}); since {moment(one.since)} UTC, "
-        f"{one.windows} of {counted(windows, 'window')}{end}; {_sure(one.chance)}"
+        f"{TITLES[one.statistic]} changed {size}{changed} (index {one.index:.2f}); first seen in the window that began "
+        f"{moment(one.since)} UTC, {one.windows} of {counted(windows, 'window')}{end}; {_sure(one.chance)}"
     )
 
 
@@ -94,12 +104,26 @@ def notes(found: Monitored) -> list[str]:
     """Return what a reader has to know besides."""
     said = [*found.remarks]
     reference = found.reference
-    how = "learned now" if found.fresh else "as it was learned before"
+    what = "the reference, learned now" if found.fresh else "the reference, as it was learned before"
+    if found.fresh and found.state == "too small":
+        what = "what was looked at as a reference, and not kept"
     spaced = "" if reference.stride == 1 else f", every {reference.stride}th frame of them"
     said.append(
-        f"the reference, {how}: {_frames(found)}{spaced}, {moment(reference.since)} to {moment(reference.until)} UTC; "
+        f"{what}: {_frames(found)}{spaced}, {moment(reference.since)} to {moment(reference.until)} UTC; "
         f"as much is known from it as from {reference.frames / reference.memory:,.0f} independent frames"
     )
+    if reference.slow:
+        said.append(
+            "something in the reference comes and goes slowly, as day and night do: that is taken as usual, windows "
+            f"are even parts of the reference ({found.window:,} frames), and the rate of false alarms is "
+            "approximate, since nobody knows how one such cycle differs from the next"
+        )
+    elif found.state != "too small" and reference.until - reference.since < _DAY:
+        said.append(
+            f"the reference covers {_span(reference.until - reference.since)}: what changes more slowly, as day and "
+            "night do, counts as drift, and the rate of false alarms holds for faster changes alone; --first N takes "
+            "the first N frames, let them cover whole days"
+        )
     if found.skipped:
         said.append(f"{counted(found.skipped, 'frame')} of these logs belong to the reference")
     if found.left_over and found.windows:
@@ -132,6 +156,20 @@ def moment(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
     except (OverflowError, ValueError, OSError):
         return "an unknown time"
+
+
+def _what_to_do(found: Monitored) -> str:
+    text = "Log for longer, or allow shorter windows (--window)."
+    if found.reference.memory > _SLOW * found.reference.frames:
+        text = "Log for longer; where something comes and goes, as day and night do, name whole cycles with --first N."
+    return text
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return counted(round(seconds / length), unit)
+    return counted(max(0, round(seconds)), "second")
 
 
 def _frames(found: Monitored) -> str:

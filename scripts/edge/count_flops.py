@@ -27,7 +27,7 @@ MODELS = (
     *(f"{family}{scale}" for family in ("yolov8", "yolo11") for scale in "nsmlx"),
     *(f"{family}{scale}-seg" for family in ("yolov8", "yolo11") for scale in "nsm"),
 )
-SIZES = tuple(range(320, 641, 32))
+SIZES = tuple(range(160, 641, 32))
 OUT = Path(__file__).resolve().parents[2] / "export" / "budget_data" / "counts.json"
 _KERNELS = (nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.Upsample)
 

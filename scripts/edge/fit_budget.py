@@ -6,26 +6,26 @@ Rows, sources and the rules by which rows are left out lie in export/budget_data
 Huber-like loss so that no row has to be dropped to protect the rest, and drawn weakly to round starting values, which
 is what a device or precision with few rows falls back to. Three errors are reported: each row predicted from all
 others; each source from all other sources; each device-and-precision from all others. The first gives the band of
-predictions, the worst row of the last the wider band where there are few rows. Rows that nothing was fitted on (whole
-loops without the engine of the same run, a log of a user) are printed with the range that is predicted for them.
+predictions, the worst row of the last the wider band where there are few rows. The band of the host time is chosen so
+that the range of the whole holds nine of ten published loops, with those that nothing was fitted on (without the engine
+of the same run); these, and a log of a user, are printed with the range that is predicted for them.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from export.budget import PRECISIONS, devices, engine_ms, host_ms, models, predict, sources, work_of
+from export.budget import PRECISIONS, devices, engine_ms, host_ms, predict, sources, work_of
+from export.published import UNSEEN, Row, predicted, published
 from labeling.tables import table
 
 DATA = Path(__file__).resolve().parents[2] / "export" / "budget_data"
@@ -37,31 +37,9 @@ _PULL = (*[0.03] * len(_START), *[0.1] * len(_DEVICES))
 """How strongly logarithms are drawn to the start: a device off by a factor of two costs as one row off by 7 %."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    source: str
-    device: str
-    model: str
-    imgsz: int
-    precision: str
-    batch: int
-    ms: float
-    timed: str
-    left_out: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.device} {self.model} {self.imgsz} {self.precision} ({self.source})"
-
-
 def read_rows() -> list[Row]:
     """Return all published rows, those left out by a rule too."""
-    known = sources()
-    with (DATA / "published.csv").open(encoding="utf-8", newline="") as file:
-        rows = [
-            Row(**row | {"imgsz": int(row["imgsz"]), "batch": int(row["batch"]), "ms": float(row["ms"])})
-            for row in csv.DictReader(file)
-        ]
+    known, rows = sources(), list(published())
     for row in rows:
         if row.source not in known["sources"] or (row.left_out and row.left_out not in known["rules"]):
             raise SystemExit(f"published.csv: {row.name}: source or rule {row.left_out!r} is not in sources.json")
@@ -150,7 +128,37 @@ def fit_host(rows: Sequence[Row]) -> dict[str, Any]:
         same = [value for other, value in full.items() if other != key and other[0] == key[0]]
         off.append(abs(math.log(_middle(same or others) / ms)))
     seen = {f"{device} {source}": round(ms, 2) for (device, source), ms in sorted(full.items())}
-    return {"grows": grows, "ms_640": ms_640, "band": round(math.exp(max(off)), 3), "seen": seen}
+    return {"grows": grows, "ms_640": ms_640, "spread": round(math.exp(max(off)), 3), "seen": seen}
+
+
+def factors_needed(rows: Sequence[Row], fit: Mapping[str, Any]) -> list[float]:
+    """Return, for each whole loop, the factor of the host band from which on the range of the whole holds it."""
+    needed, factor = [], fit["band"]["rows"]
+    for row in rows:
+        engine, host = predicted_ms(row, fit), host_ms(devices()[row.device], row.imgsz, fit)
+        off = row.ms - engine - host
+        slack = engine * (factor - 1 if off > 0 else 1 - 1 / factor)
+        share = math.sqrt(max(0.0, off**2 - slack**2)) / host
+        needed.append(1 + share if off > 0 else 1 / (1 - share) if share < 1 else math.inf)
+    return needed
+
+
+def whole_loops(rows: Sequence[Row], fit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the band that holds nine of ten loops, and how many each band holds."""
+    needed = factors_needed(rows, fit)
+    unseen = [factor for row, factor in zip(rows, needed, strict=True) if row.left_out]
+    band = math.ceil(1000 * float(np.quantile(needed, COVERED, method="higher"))) / 1000
+    spread = fit["host"]["spread"]
+    return {
+        "band": band,
+        "loops": {
+            "rows": len(needed),
+            "inside": sum(factor <= band for factor in needed),
+            "unseen": len(unseen),
+            "unseen_inside": sum(factor <= band for factor in unseen),
+            "unseen_inside_spread": sum(factor <= spread for factor in unseen),
+        },
+    }
 
 
 def other_loops(rows: Sequence[Row], fit: Mapping[str, Any]) -> dict[str, float]:
@@ -174,14 +182,13 @@ def _middle(values: Iterable[float]) -> float:
 
 def _checked(row: Row) -> tuple[str, str, str]:
     found = predict(row.model, row.device, row.precision, row.imgsz)
-    span = found.engine if row.timed == "engine" else found.end_to_end
-    inside = "" if span.low <= row.ms <= span.high else "outside"
-    return f"{row.ms:.1f}", f"{span.mid:.1f} ({span.low:.1f}-{span.high:.1f})", inside
+    span = predicted(row, found)
+    return f"{row.ms:.1f}", f"{span.mid:.1f} ({span.low:.1f}-{span.high:.1f})", "" if span.holds(row.ms) else "outside"
 
 
 def main() -> None:
     everything = read_rows()
-    rows = [row for row in everything if row.timed == "engine" and not row.left_out and row.model in models()]
+    rows = [row for row in everything if row.timed == "engine" and not row.left_out and row.comparable]
     one, source, cell = (
         held_out(rows, group) for group in (id, lambda r: r.source, lambda r: (r.device, r.precision))
     )  # fmt: skip
@@ -197,6 +204,7 @@ def main() -> None:
     fit = _rounded(fitted(rows)) | {
         "rows": dict(sorted(Counter(f"{row.device} {row.precision}" for row in rows).items())),
         "models": sorted({row.model for row in rows}),
+        "smallest": min(row.imgsz for row in rows),
         "below_640": sorted({row.device for row in rows if row.imgsz < 640}),
         "band": {"rows": band(rows, one, COVERED), "few": band(rows, cell, 1.0)},
         "host": fit_host(everything),
@@ -206,8 +214,9 @@ def main() -> None:
         "outliers": {row.name: round(error, 3) for row, error in zip(rows, off, strict=True) if abs(error) > NEAR},
         "left_out": dict(sorted(Counter(row.left_out for row in everything if row.left_out).items())),
     }
-    checks = [row for row in everything if row.left_out in ("unpaired", "source")]
+    checks = [row for row in everything if row.left_out in UNSEEN]
     fit["host"]["others"] = other_loops(checks, fit)
+    fit["host"] |= whole_loops([row for row in everything if row.timed != "engine" and row.comparable], fit)
     cells = [
         (row.name, (f"{row.ms:.2f}", f"{ms:.2f}", f"{error:+.1%}", "" if abs(error) <= NEAR else "outlier"))
         for row, ms, error in zip(rows, one, off, strict=True)
