@@ -18,6 +18,7 @@ import pytest
 from labeling.cli import VERBS, main
 from tests import fakes
 from tests.error_cases import GENERAL, HELD, Case, split
+from tests.error_cases_edge import EDGE
 from tests.error_cases_student import STUDENT
 from tests.error_cases_studio import STUDIO
 from tests.fakes import draw
@@ -25,14 +26,14 @@ from tests.paths import ROOT
 from tests.privileges import bound_by_file_modes
 
 SNAPSHOT = ROOT / "tests" / "snapshots" / "errors.txt"
-CASES = 204
+CASES = 218
 #: What differs from run to run, and how it is shown.
 SHIFTING = {
     r"process \d+": "process N",
     r"127\.0\.0\.1:\d+": "127.0.0.1:PORT",
     r"labelstill [0-9a-f]{32}": "labelstill ID",
 }
-ALL = [*GENERAL, *STUDIO, *STUDENT]
+ALL = [*GENERAL, *STUDIO, *STUDENT, *EDGE]
 
 
 @pytest.fixture
