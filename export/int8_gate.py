@@ -89,8 +89,7 @@ class Verdict:
         """What to tell people."""
         if self.lost is None:
             return f"INT8 was not measured ({'; '.join(self.faults)}): FP16 stays the default"
-        spread = "" if self.interval is None else " ({:.1f} to {:.1f})".format(*(100 * one for one in self.interval))
-        cost = f"INT8 {_change(self.lost)} AP50-95{spread} on {self.images:,} val images"
+        cost = f"INT8 {_change(self.lost)} AP50-95{_spread(self.lost, self.interval)} on {self.images:,} val images"
         if not self.passed:
             return f"{cost}, refused: {'; '.join(self.faults)}: FP16 stays the default"
         alone = [one.name for one in self.classes if not one.judged]
@@ -169,6 +168,14 @@ def _lost(before: float | None, after: float | None) -> float | None:
 
 def _change(lost: float) -> str:
     return f"costs {_points(lost)} points of" if lost > 0 else f"adds {_points(-lost)} points of"
+
+
+def _spread(lost: float, interval: Bounds | None) -> str:
+    """Return the interval, turned like the words of ``_change``."""
+    if interval is None:
+        return ""
+    low, high = interval if lost > 0 else (-interval[1], -interval[0])
+    return f" ({_points(low)} to {_points(high)})"
 
 
 def _points(share: float) -> str:

@@ -215,7 +215,8 @@ class Making:
     def _agree(self, precision: str, reference: Session, other: Session, limits: Limits) -> bool:
         """Compare, note, and say whether the two find the same."""
         self.asking.tell(f"comparing {precision} on val")
-        found = compare(reference, other, self._val.frames(self.asked.images), truth=self._val.truth)
+        truth = self._val.truth_of(reference.card.names)
+        found = compare(reference, other, self._val.frames(self.asked.images), truth=truth)
         if not found.frames:
             raise StateError(
                 f"{display(self.asking.project.root)}: no image of val in split {self.asking.split.name!r} can be "

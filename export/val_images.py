@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -56,9 +56,13 @@ class ValImages:
     @cached_property
     def truth(self) -> dict[str, Objects]:
         """What people say, by name of the image; empty where nobody has spoken about any."""
+        return self.truth_of(self._asking.names)
+
+    def truth_of(self, names: Sequence[str]) -> dict[str, Objects]:
+        """Return the same of these classes alone, numbered as they stand: a student may know other ones."""
         asking = self._asking
         images, _left_out = asking.with_truth("val")
-        said = speakers.truth(asking.store, images, asking.names, unreviewed=asking.unreviewed, masks=self._masks)
+        said = speakers.truth(asking.store, images, names, unreviewed=asking.unreviewed, masks=self._masks)
         return {self._name(one.sha256): one for one in said}
 
     def seen(self, model: Model) -> Seen | None:

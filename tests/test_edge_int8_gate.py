@@ -74,12 +74,15 @@ def test_a_class_with_few_objects_is_not_judged_alone_and_that_is_said() -> None
 
 def test_few_objects_let_int8_pass_but_not_become_the_default() -> None:
     there = (100, 60, 39)
-    verdict = gate(measured(there, there), measured(there, there), NAMES, interval=(-0.012, 0.014))
+    verdict = gate(measured((99, 59, 38), there), measured(there, there), NAMES, interval=(-0.034, 0.002))
 
     assert verdict.passed
     assert not verdict.enough
     assert verdict.precision == "fp16"
-    assert "(-1.2 to 1.4)" in verdict.sentence
+    assert verdict.sentence.startswith("INT8 adds ")
+    assert "AP50-95 (-0.2 to 3.4) on" in verdict.sentence
+    costs = gate(measured(there, there), measured((99, 60, 39), there), NAMES, interval=(-0.01, 0.02))
+    assert "INT8 costs 0.3 points of AP50-95 (-1.0 to 2.0) on" in costs.sentence
     assert "FP16 stays the default: val holds 199 objects, 200 are needed" in verdict.sentence
     enough = (100, 60, 40)
     assert gate(measured(enough, enough), measured(enough, enough), NAMES).precision == "int8"

@@ -168,7 +168,7 @@ def test_card_is_replaced_and_one_that_makes_no_sense_leaves_the_file_as_it_was(
     assert keys.count("labelstill") == 1
     assert "names" in keys  # other programs still know the classes
     before = path.read_bytes()
-    with pytest.raises(InputError, match="one threshold each"):
+    with pytest.raises(InputError, match="makes no sense"):
         write_card(path, dataclasses.replace(card, thresholds={"crate": 0.5}))
     assert path.read_bytes() == before
 

@@ -254,10 +254,10 @@ def _changed(path: Path, name: str, how: Any) -> Path:
     import onnx
 
     model = onnx.load(path)
-    tensor = next(one for one in model.graph.initializer if one.name == name)
+    tensor = next(one for one in model.graph.initializer if one.name.endswith(name))  # NMS puts a prefix
     values = onnx.numpy_helper.to_array(tensor).copy()
     how(values)
-    tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     onnx.save(model, path.with_name("changed.onnx"))
     return path.with_name("changed.onnx")
 
