@@ -16,6 +16,7 @@ from subprocess import CompletedProcess
 import pytest
 from PIL import Image
 
+from export import runtime
 from labeling.cli import VERBS, main
 from labeling.commands.convert import Format
 from labeling.demo.photos import write_photos
@@ -229,9 +230,11 @@ def test_every_verb_is_in_the_readme_and_has_help(verb: str, capsys: pytest.Capt
 def test_every_flag_that_is_named_exists(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in VERBS:
         main([verb, "--help"])
+    with pytest.raises(SystemExit):
+        runtime.main(["camera", "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
-    notebook = (ROOT / "notebooks" / "label_your_photos.py").read_text().replace("jupytext --to", "")
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README + notebook))
+    notebooks = "".join(path.read_text() for path in sorted((ROOT / "notebooks").glob("*.py")))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README + notebooks))
     assert len(named) >= 15
     assert named - known == set()
 
