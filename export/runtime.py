@@ -1503,7 +1503,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted.
     """
     asked = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service is stopped as Ctrl-C stops a run
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service is stopped as Ctrl-C stops a run
     try:
         return _COMMANDS.get(asked.verb, _follow)(asked)
     except (RuntimeFault, OSError, cv2.error) as error:
@@ -1511,6 +1511,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _verify(asked: argparse.Namespace) -> int:
@@ -1732,6 +1734,4 @@ def _number_up_to(high: float, low: float, kind: Callable[[str], float]) -> Call
 
 
 if __name__ == "__main__":
-    _code = main()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the work is done: a late one must not end this as failed
-    sys.exit(_code)
+    sys.exit(main())

@@ -620,3 +620,9 @@ def test_the_file_alone_runs_beside_its_bundle_and_stops_as_a_service_does(bundl
     assert process.returncode == 130
     assert "interrupted True" in error
     assert "Traceback" not in error
+
+
+def test_the_command_line_leaves_signals_as_they_were(bundle: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["verify", "--bundle", str(bundle)]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
