@@ -43,7 +43,8 @@ def labelstill(*arguments: str, code: int = 0) -> None:
 
 def on_device(*arguments: str) -> None:
     """Run a program of the bundle in a process of its own, as on the device."""
-    subprocess.run([sys.executable, *arguments], check=True, cwd=BUNDLE)
+    done = subprocess.run([sys.executable, *arguments], check=True, cwd=BUNDLE, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, end="")
 
 
 # %% [markdown]

@@ -101,7 +101,6 @@ def test_labels_are_reviewed_and_curated(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_a_student_is_shipped_and_watched(tmp_path: Path) -> None:
     printed = lines_of(executed("04_ship_to_a_jetson", tmp_path, timeout_s=600))
-    # What a program of the bundle says comes from another process, and may stand within a line of this one.
     assert any("fp32: as at home" in line for line in printed), printed
     (log,) = (tmp_path / "logs/dark").glob("*.jsonl")
     assert len(log.read_text().splitlines()) == 1 + 500
