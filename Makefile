@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+GROUNDING := .venv-groundingdino
+GROUNDING_INSTALLED := $(GROUNDING)/.installed
 STUDIO := .venv-studio
 STUDIO_INSTALLED := $(STUDIO)/.installed
 PEER := .bench/peer/autodistill
@@ -10,11 +12,12 @@ PYTEST := $(BIN)/python -m pytest
 SIDE_BY_SIDE := -n auto --dist loadfile
 BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu studio edge
 
-.PHONY: help setup studio-env demo test test-fast test-slow check bench measure measure-curation measure-student clean
+.PHONY: help setup studio-env groundingdino-env demo test test-fast test-slow check bench measure measure-curation measure-student clean
 
 help:
 	@echo "make setup      .venv with every extra that shares one environment"
 	@echo "make studio-env .venv-studio with Label Studio, for labelstill studio up"
+	@echo "make groundingdino-env  .venv-groundingdino with the package groundingdino-py"
 	@echo "make demo       draw photos, label them from words, export, report (offline)"
 	@echo "make test       everything but slow, gpu and jetson"
 	@echo "make test-fast  no torch, no servers, no browser; under a minute"
@@ -40,16 +43,23 @@ $(STUDIO_INSTALLED): constraints-studio.txt
 	$(STUDIO)/bin/python -m pip install --quiet -c constraints-studio.txt label-studio label-studio-sdk
 	@touch $@
 
+# Its library needs older versions of what our own environment has newer; torch is shared.
+groundingdino-env: $(GROUNDING_INSTALLED)
+
+$(GROUNDING_INSTALLED): constraints-groundingdino.txt | setup
+	$(BIN)/labelstill teachers install groundingdino-py --into $(GROUNDING)
+	@touch $@
+
 demo: setup
 	$(BIN)/labelstill demo
 
-test: setup studio-env $(PEER)
+test: setup studio-env groundingdino-env $(PEER)
 	$(PYTEST) $(SIDE_BY_SIDE) --durations=25 -m "not slow and not gpu and not jetson"
 
 test-fast: setup
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not torch and not http and not slow and not server and not browser and not realdata and not gpu and not jetson"
 
-test-slow: setup
+test-slow: setup groundingdino-env
 	$(PYTEST) -m "slow and not gpu and not jetson"
 
 check: setup
@@ -83,4 +93,4 @@ $(PEER): scripts/bench/peer.py | setup
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(STUDIO) .bench build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(STUDIO) $(GROUNDING) .bench build .mypy_cache .ruff_cache .pytest_cache .hypothesis

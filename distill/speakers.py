@@ -15,9 +15,9 @@ from labeling.core.store import Store
 from labeling.core.store_decisions import DecisionLedger
 from labeling.core.store_studio import Answer, StudioLedger
 from labeling.images import LoadedImage
-from labeling.pipeline import is_out_of_memory
 from labeling.studio.answers import by_time
 from labeling.studio.convert import Drawn, read
+from labeling.teachers.memory import is_out_of_memory
 
 from .objects import Objects
 from .students import Predictor

@@ -19,6 +19,7 @@ from .pipeline import Pipeline
 from .sources import Refused, Source, Sources
 from .teachers import backends
 from .teachers.filter_settings import FilterSettings
+from .teachers.members import with_members
 from .teachers.teacher import build_teacher
 
 Classes: TypeAlias = str | Path | Sequence[str] | Mapping[str, str] | Mapping[str, Sequence[str]] | Ontology
@@ -37,6 +38,10 @@ def label(
     device: str = "auto",
     batch: int | Literal["auto"] = "auto",
     trust_weights: bool = False,
+    embeddings: str | Path | None = None,
+    exemplars: str | Path | None = None,
+    prompts_per_pass: int | None = None,
+    tile: int | None = None,
 ) -> Generator[LabelResult, None, None]:
     """Label images from words; yield one result per image, in order, while the next images are under way.
 
@@ -50,15 +55,19 @@ def label(
             used in an iterable is a result with an error.
         ontology: what `--classes` takes, 'forklift, person: worker | driver'; names; ``{name: [prompt, ...]}``;
             autodistill's ``{prompt: name}``; the Path of a file as `--ontology` takes; or an Ontology.
-        detector: bundled, grounding-dino or ultralytics.
+        detector: a name that `labelstill teachers` lists, or several with commas between them.
         weights: file, folder or hub id; None for the detector's own.
         class_names: file with the class names of a detector whose weights do not name them.
-        segmenter: bundled, sam2, none; None for the one that goes with the detector.
+        segmenter: a name that `labelstill teachers` lists, or none; None for the one that goes with the detector.
         segmenter_weights: folder or hub id; None for the segmenter's own.
         score: smallest score kept for every class, in [0, 1]; None for the class's own, else the detector's.
         device: auto, cpu, cuda or cuda:N.
         batch: images per forward pass. Results come in batches of this size.
         trust_weights: allow weights that are pickled modules: they can run any code.
+        embeddings: file with one embedding per prompt, for yolo-world and yoloe.
+        exemplars: folder with one folder of pictures per class, for yoloe.
+        prompts_per_pass: most prompts that share a forward pass; None for as many as fit.
+        tile: side in pixels of the tiles that images are cut into; None cuts very large ones alone, 0 none.
 
     Raises:
         InputError: no class, an unknown backend, a value out of range, a folder without images.
@@ -75,7 +84,12 @@ def label(
         score=score,
         device=device,
         trust_weights=trust_weights,
+        embeddings=None if embeddings is None else Path(embeddings),
+        exemplars=None if exemplars is None else Path(exemplars),
+        prompts_per_pass=prompts_per_pass,
+        tile=tile,
     )
+    spec = with_members(spec)
     if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
         raise InputError(f"score is {score!r}: expected a number from 0 to 1")
     if batch != "auto" and (type(batch) is not int or batch < 1):
@@ -84,8 +98,7 @@ def label(
         raise InputError(f"class_names {spec.class_names}: expected a file with one class name per line, there is none")
     backends.effective_scores(spec, classes)
     sources = Sources(images, decoded)
-    backends.detector_weights(spec)
-    backends.segmenter_weights(spec)
+    backends.check_weights(spec)
     return _results(sources, classes, spec, batch)
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Event
@@ -21,48 +21,26 @@ from .core.ontology import Ontology, OntologyClass, load_ontology, parse_classes
 from .core.store import Store
 from .core.store_rows import shown_path
 from .image_files import no_images_error, scan
+from .label_request import LabelRequest
 from .label_run import Summary, batch_size, label_files, record_rejected
 from .planning import Plan, done_key, make_plan, searched_folders
 from .project import OWN_FILES, OWN_FOLDERS, Project, project_name
 from .teachers import backends
 from .teachers.filter_settings import FilterSettings
+from .teachers.members import with_members
 from .teachers.student_choice import StudentChoice, choose_student
+from .video.files import shown_address, videos_among
+from .video.footage import Footage, Wanted, record
+from .video.propagating import Propagated, Propagation, check_video_weights
+from .video.taking import Pace
 
 if TYPE_CHECKING:
     from .pipeline import Load
     from .teachers.teacher import Teacher
 
+__all__ = ["LabelJob", "LabelRequest"]
+
 _AUTO = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class LabelRequest:
-    """What the user asked for; None leaves a choice to project.yaml, and then to the default.
-
-    Attributes:
-        photos: folders and image files.
-        project: project folder; made where there is none.
-        classes: short form, ``a, b: prompt | prompt``.
-        ontology: file with the classes; not beside ``classes``.
-        batch: files per batch, or "auto".
-        limit: read at most this many files.
-        The others: see ``backends.TeacherSpec``.
-    """
-
-    photos: tuple[Path, ...]
-    project: Path = Path()
-    classes: str | None = None
-    ontology: Path | None = None
-    detector: str | None = None
-    weights: str | None = None
-    class_names: Path | None = None
-    segmenter: str | None = None
-    segmenter_weights: str | None = None
-    score: float | None = None
-    device: str | None = None
-    batch: str | None = None
-    limit: int | None = None
-    trust_weights: bool = False
 
 
 class LabelJob:
@@ -94,11 +72,23 @@ class LabelJob:
         if request.limit is not None and request.limit < 1:
             raise InputError(f"--limit is {request.limit}: expected a number of files, 1 or more")
         made_here = [self.root / name for name in (*OWN_FILES, *OWN_FOLDERS)]
-        self.photos = scan(request.photos, follow_links=config.images.follow_links, exclude=made_here)
-        if not self.photos.files:
-            raise no_images_error(request.photos, self.photos)
-        backends.detector_weights(self.spec)
-        backends.segmenter_weights(self.spec)
+        found = scan(request.photos, follow_links=config.images.follow_links, exclude=made_here)
+        sources = videos_among(found)
+        self.photos = sources.scan
+        self.footage = Footage()
+        """What was taken from videos and streams; empty before ``take_frames``."""
+        self.tracks = 0
+        """How many objects were followed through frames of these videos; known after ``run``."""
+        self.propagated = Propagated()
+        self._wanted = Wanted(
+            sources.videos, request.streams, Pace(request.every, request.fps), request.seconds, request.limit
+        )
+        if not (self.photos.files or sources.videos or request.streams):
+            raise no_images_error(request.photos, found)
+        self._wanted.check(request.photos)
+        backends.check_weights(self.spec)
+        if request.propagate:
+            check_video_weights(self.spec)
         if not known:
             _check_writable(self.root)
 
@@ -138,6 +128,18 @@ class LabelJob:
         """Return what images are done for; weights that did not change are not hashed again."""
         fingerprint = backends.teacher_fingerprint(self.spec, partial(cached_hash, store))
         return done_key(self.ontology, fingerprint, self.scores, self.filters)
+
+    def take_frames(self, project: Project, store: Store, stop: Event, say: Callable[[str], None]) -> None:
+        """Take the frames of the videos and streams; they are photos of this job from then on.
+
+        Args:
+            project: from ``open_project``.
+            store: from ``open_project``.
+            stop: when set, nothing more is read.
+            say: told the name of what is read now.
+        """
+        self.footage = self._wanted.gather(store, project.frames_path, max_pixels=self.max_pixels, stop=stop, say=say)
+        self.photos = self.footage.added_to(self.photos)
 
     def plan(self, store: Store) -> Plan:
         """Compare the photos with labels.db."""
@@ -181,7 +183,14 @@ class LabelJob:
                 summary = self._label(plan, store, run_id, stop, on_batch)
             store.finish_run(run_id, summary.as_dict())
         # Last: a renamed photo is known by its new name now.
-        store.forget_files(plan.gone)
+        # A video that can be read now is in no list of files; it was in that of the refused ones.
+        read = {os.fsencode(path) for path in self._wanted.videos} - {
+            os.fsencode(one.path) for one in self.photos.rejected
+        }
+        store.forget_files([*plan.gone, *sorted(read)])
+        self.tracks = record(store, self.footage)
+        if self.request.propagate and not summary.stopped:
+            self._propagate(store, stop)
         if gate_before not in (None, gate) and not summary.stopped and self.request.limit is None:
             store.remember(_GATE_KEY, gate)
         return summary
@@ -204,14 +213,24 @@ class LabelJob:
             on_batch=on_batch,
         )
 
+    def _propagate(self, store: Store, stop: Event) -> None:
+        films = [film for film in self.footage.films if film.source is not None]
+        run_id = store.start_run("label", self._settings() | {"propagate": self.request.propagate_every})
+        propagation = Propagation(self.spec, self.key(store), self.request.propagate_every, self.load)
+        for film in films:
+            self.propagated = self.propagated.plus(propagation.fill(store, film, run_id, stop))
+        store.finish_run(run_id, asdict(self.propagated))
+        self.tracks = record(store, self.footage)
+
     def _settings(self) -> dict[str, object]:
         spec = {
             name: shown_path(os.fsencode(value)) if isinstance(value, str | Path) else value
             for name, value in asdict(self.spec).items()
-            if value is not None
+            if value is not None and name != "members"  # they follow from the names
         }
         return {
             "photos": [os.fsencode(path).decode("utf-8", "backslashreplace") for path in self.request.photos],
+            "streams": [shown_address(address) for address in self.request.streams],
             "classes": list(self.ontology.names),
             "teacher": spec,
             "scores": list(self.scores),
@@ -265,7 +284,12 @@ def _teacher_spec(request: LabelRequest, config: TeacherConfig) -> backends.Teac
         default_score=config.score,
         device=request.device or config.device,
         trust_weights=request.trust_weights,
+        embeddings=request.embeddings or (Path(own.embeddings) if own.embeddings else None),
+        exemplars=request.exemplars or (Path(own.exemplars) if own.exemplars else None),
+        prompts_per_pass=own.prompts_per_pass if request.prompts_per_pass is None else request.prompts_per_pass,
+        tile=config.tile if request.tile is None else request.tile,
     )
+    spec = with_members(spec)
     try:
         backends.detector_backend(spec)
         backends.segmenter_backend(spec)

@@ -210,6 +210,7 @@ def _title(annotation: Annotation) -> str:
         said.append(f"mask {made.mask_score:.2f}")
     if made.prompt is not None and made.prompt != annotation.class_name:
         said.append(f"prompt “{made.prompt}”")
+    said += [f"seen by {model}, {score:.2f}" for model, score in made.sources]
     said.append(made.source)
     return " · ".join(said + list(annotation.flags))
 

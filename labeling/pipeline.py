@@ -3,14 +3,16 @@
 The plan is cut into batches of the same consecutive files every time, and each batch is one transaction. While one is
 segmented and written the next one is in the detector and the files after it are being decoded; nothing runs further
 ahead, so a kill costs one finished batch at most, and memory does not grow with the number of images.
+
+Nor does it with their size: a batch ends early where its images would have more than ``BATCH_PIXELS``, as the headers
+of its own files say and nothing else, and decoding waits while ``PIXELS_IN_USE`` are in memory. One image alone may
+have more.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,12 +23,20 @@ from .ahead import Ahead
 from .core.errors import BackendError
 from .core.store import FileStamp, ImageOutcome
 from .image_files import FoundFile
-from .images import ImageRejected, LoadedImage
+from .images import ImageRejected, LoadedImage, header_pixels
 from .outcomes import known_outcome, labelled_outcome, quarantined_outcome
+from .pixel_budget import PixelBudget
+from .teachers.memory import is_out_of_memory, release_memory
 from .teachers.teacher import Labelled, Teacher
 
 Load = Callable[[Path], LoadedImage]
 """Decodes one file; raises ImageRejected."""
+
+BATCH_PIXELS = 100_000_000
+"""Eight photos of 12 MP, or one of the largest that are read unless project.yaml allows more; 300 MB."""
+
+PIXELS_IN_USE = 190_000_000
+"""The next batch of photos is decoded beside the one at hand, but no two of the largest images; 570 MB."""
 
 #: So many failures without a single success are the teacher's fault and not the images'.
 _HOPELESS = 3
@@ -34,9 +44,10 @@ _HOPELESS = 3
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    """One file on its way; ``failure`` says why the teacher could not label it."""
+    """One file on its way; ``failure`` says why the teacher could not label it, ``pixels`` what its header says."""
 
     file: FoundFile
+    pixels: int = 0
     image: LoadedImage | None = None
     rejected: ImageRejected | None = None
     wanted: bool = False
@@ -83,6 +94,7 @@ class Pipeline:
         self._failures: dict[str, str] = {}
         self._proven = False
         self._failed = 0
+        self._budget = PixelBudget(PIXELS_IN_USE)
         self.fits = batch
         """How many images the device holds at once: ``batch``, or less after it ran out of memory."""
 
@@ -94,12 +106,15 @@ class Pipeline:
         Raises:
             BackendError: the teacher cannot be used. InputError: it refuses the ontology.
         """
-        with Ahead(self._detected(files), name="detect") as batches:
+        # The budget is closed first: whoever waits for it could not end otherwise.
+        with Ahead(self._detected(files), name="detect") as batches, contextlib.closing(self._budget):
             for items in batches:
                 self._in_groups(self._segment, items)
                 self._judge(items)
                 outcomes = [self._outcome(item) for item in items]
+                pixels = sum(item.pixels for item in items)
                 items.clear()  # frees the pixels before the caller writes and waits
+                self._budget.give(pixels)
                 yield outcomes
 
     def _detected(self, files: Iterable[FoundFile]) -> Generator[list[_Item], None, None]:
@@ -107,10 +122,14 @@ class Pipeline:
             while items := self._next_batch(decoded):
                 self._in_groups(self._detect, items)
                 yield items
+                del items  # or this frame would keep the pixels while the next batch comes together
 
-    def _next_batch(self, decoded: Iterator[_Item]) -> list[_Item]:
+    def _next_batch(self, decoded: Iterator[_Item | None]) -> list[_Item]:
+        """Return the files up to a border of the batches."""
         items = []
         for item in decoded:
+            if item is None:
+                break
             if item.image is not None and (self._copies or item.image.sha256 not in self._met):
                 item.wanted = True
                 if not self._copies:
@@ -120,25 +139,40 @@ class Pipeline:
                 break
         return items
 
-    def _decoded(self, files: Iterable[FoundFile]) -> Generator[_Item, None, None]:
+    def _decoded(self, files: Iterable[FoundFile]) -> Generator[_Item | None, None, None]:
+        """Yield the files in order, and None where a batch ends before it is full.
+
+        A file is taken from the budget in its turn, and those before it are handed on first: so the batch at hand can
+        always be finished, and what it waits for is given back.
+        """
         workers = min(16, len(os.sched_getaffinity(0)))
-        window: deque[Future[_Item]] = deque()
+        window: deque[Future[_Item] | None] = deque()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        count = filled = 0
         try:
             for file in files:
-                window.append(pool.submit(self._decode, file))
-                if len(window) >= self._batch + workers:
-                    yield window.popleft().result()
+                pixels = header_pixels(file.path)
+                if count == self._batch or (count and filled + pixels > BATCH_PIXELS):
+                    if count < self._batch:
+                        window.append(None)
+                    count = filled = 0
+                while window and not self._budget.fits(pixels):
+                    yield _result(window.popleft())
+                self._budget.take(pixels)
+                window.append(pool.submit(self._decode, file, pixels))
+                count, filled = count + 1, filled + pixels
+                while window[0] is None or len(window) - window.count(None) >= self._batch + workers:
+                    yield _result(window.popleft())
             while window:
-                yield window.popleft().result()
+                yield _result(window.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _decode(self, file: FoundFile) -> _Item:
+    def _decode(self, file: FoundFile, pixels: int) -> _Item:
         try:
-            return _Item(file, image=self._load(file.path))
+            return _Item(file, pixels, image=self._load(file.path))
         except ImageRejected as rejected:
-            return _Item(file, rejected=rejected)
+            return _Item(file, pixels, rejected=rejected)
 
     def _detect(self, items: Sequence[_Item]) -> Sequence[Labelled]:
         return self._teacher.detect([item.image.pixels for item in items if item.image is not None])
@@ -176,7 +210,7 @@ class Pipeline:
         half = len(items) // 2
         if out_of_memory:
             self.fits = min(self.fits, max(half, 1))
-            _release_memory()
+            release_memory()
         if half:
             self._attempt(step, items[:half])
             self._attempt(step, items[half:])
@@ -206,21 +240,5 @@ class Pipeline:
         return labelled_outcome(stamp, item.image, item.labelled, names, teacher.model, self._done_key, teacher.machine)
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Tell whether a device or the machine ran out of memory, from an error or what caused it. Imports no torch."""
-    torch = sys.modules.get("torch")
-    while error is not None:
-        if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
-            return True
-        # torch has no class of its own for the CPU.
-        if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
-            return True
-        error = error.__cause__
-    return False
-
-
-def _release_memory() -> None:
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _result(entry: Future[_Item] | None) -> _Item | None:
+    return None if entry is None else entry.result()

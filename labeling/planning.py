@@ -146,7 +146,8 @@ def searched_folders(inputs: Sequence[Path]) -> tuple[bytes, ...]:
 
 
 def _gone(unseen: Set[bytes], scan: Scan, inputs: Sequence[Path]) -> tuple[bytes, ...]:
-    # What lies in a folder that could not be searched may well be there.
-    hidden = tuple(os.path.join(os.fsencode(entry.path), b"") for entry in scan.rejected)
+    # What lies in a folder that could not be searched, or was passed over, may well be there.
+    unsearched = (*(entry.path for entry in scan.rejected), *scan.passed_over)
+    hidden = tuple(os.path.join(os.fsencode(path), b"") for path in unsearched)
     searched = searched_folders(inputs)
     return tuple(sorted(name for name in unseen if name.startswith(searched) and not name.startswith(hidden)))

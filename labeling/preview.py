@@ -31,6 +31,8 @@ def preview_job(request: LabelRequest, count: int) -> tuple[LabelJob, int]:
         raise InputError("expected --preview or --limit, got both: a preview chooses among all photos, leave one out")
     job = LabelJob(request)
     photos = job.photos.files
+    if not photos:
+        raise InputError("--preview chooses among photos, here are videos alone: label them without it")
     sample = varied_sample(photos, count, job.load, max_pixels=job.max_pixels)
     wanted = {*sample.chosen, *sample.unusable}
     job.photos = replace(job.photos, files=tuple(file for file in photos if file in wanted))

@@ -19,6 +19,8 @@ CONFIG_FILE = "project.yaml"
 DATABASE_FILE = "labels.db"
 LOCK_FILE = ".labelstill.lock"
 
+FRAMES_FOLDER = "frames"
+
 OWN_FILES = (
     CONFIG_FILE,
     SCHEMA_FILE,
@@ -28,7 +30,7 @@ OWN_FILES = (
     LOCK_FILE,
     ".labelstill.pid",
 )
-OWN_FOLDERS = ("runs", "datasets", "exports", "reports", "studio", "curation")
+OWN_FOLDERS = ("runs", "datasets", "exports", "reports", "studio", "curation", FRAMES_FOLDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,11 @@ class Project:
     def curation_path(self) -> Path:
         """FiftyOne: its database, and the pictures that only it needs; all of it can be made anew."""
         return self.root / "curation"
+
+    @property
+    def frames_path(self) -> Path:
+        """Frames taken from videos and streams: photos like any other, but that we wrote them."""
+        return self.root / FRAMES_FOLDER
 
     @property
     def studio_path(self) -> Path:

@@ -13,6 +13,7 @@ from labeling.core.errors import BackendError, InputError, LabelstillError, Miss
 from labeling.core.ontology import Ontology, OntologyClass
 from labeling.teachers import backends
 from labeling.teachers.backends import DETECTORS, SEGMENTERS, TeacherSpec
+from labeling.teachers.licences import accept
 from tests import paths
 
 
@@ -38,8 +39,11 @@ def spec(tmp_path: Path) -> TeacherSpec:
 
 
 def test_the_names_of_the_command_line_are_there() -> None:
-    assert list(DETECTORS) == ["bundled", "grounding-dino", "ultralytics", "student"]
-    assert list(SEGMENTERS) == ["bundled", "sam2"]
+    assert list(DETECTORS) == [
+        "bundled", "grounding-dino", "mm-grounding-dino", "groundingdino-py", "owlv2", "omdet-turbo", "sam3",
+        "yolo-world", "yoloe", "ultralytics", "student",
+    ]  # fmt: skip
+    assert list(SEGMENTERS) == ["bundled", "sam2", "sam2-native", "edgetam", "mobile-sam"]
     assert TeacherSpec().detector == "grounding-dino"
 
 
@@ -59,7 +63,7 @@ def test_the_segmenter_follows_the_detector_unless_named(detector: str, asked: s
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="unknown detector 'yolo'; known: bundled, grounding-dino, ultralytics"):
+    with pytest.raises(InputError, match=r"unknown detector 'yolo', did you mean 'yoloe'\?"):
         backends.detector_backend(TeacherSpec(detector="yolo"))
     with pytest.raises(InputError, match=r"unknown segmenter 'sam', did you mean 'sam2'\?"):
         backends.segmenter_backend(TeacherSpec(segmenter="sam"))
@@ -176,7 +180,12 @@ def test_names_for_provenance_are_short(spec: TeacherSpec) -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", ["folder", "file"])
 @pytest.mark.parametrize("detector", list(DETECTORS))
-def test_every_backend_refuses_weights_of_another_kind(detector: str, kind: str, spec: TeacherSpec) -> None:
+def test_every_backend_refuses_weights_of_another_kind(
+    detector: str, kind: str, spec: TeacherSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    if DETECTORS[detector].accept is not None:
+        accept(detector)
     wrong = Path(str(spec.weights)) if kind == "folder" else Path(str(spec.weights)) / "config.json"
     with pytest.raises(BackendError) as caught:
         backends.build_detector(TeacherSpec(detector=detector, weights=str(wrong)))

@@ -10,7 +10,15 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from labeling.core.config import ProjectConfig, json_schema, load_config, save_classes, template, write_atomically
+from labeling.core.config import (
+    ProjectConfig,
+    json_schema,
+    load_config,
+    save_classes,
+    save_settings,
+    template,
+    write_atomically,
+)
 from labeling.core.errors import InputError
 from labeling.core.ontology import Ontology, OntologyClass, parse_classes
 
@@ -129,7 +137,7 @@ def test_template_shows_every_setting_with_its_default(tmp_path: Path) -> None:
         for key, value in data[section].items():
             assert getattr(model, key) == value
             seen += 1
-    assert seen == 12
+    assert seen == 16
     assert set(data["filters"]) == set(type(ProjectConfig(name="x").filters).model_fields)
     assert data["review"] == {"regions": "masks"}
 
@@ -230,3 +238,45 @@ def test_schema_accepts_what_the_reader_accepts_and_refuses_what_it_refuses() ->
         {"name": "x", "filters": {"nms_iou": 2}},
     ):
         assert not validator.is_valid(wrong)
+
+
+def test_saving_settings_writes_only_what_changes_and_keeps_comments(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "name: x  # shop\nclasses:\n  - a  # first\nfilters:\n  nms_iou: 0.5  # overlap\n# the end\n"
+    )
+    classes = Ontology((OntologyClass("a", ("q",), threshold=0.31, synonyms=("a",)),))
+    save_settings(path, classes, {"filters": {"nms_iou": 0.7}, "teacher": {"prompts_per_pass": 1}})
+    text = path.read_text(encoding="utf-8")
+    for comment in ("# shop", "# first", "# overlap", "# the end"):
+        assert comment in text
+    config = load_config(path)
+    assert config.ontology == classes
+    assert config.filters.nms_iou == 0.7
+    assert config.teacher.prompts_per_pass == 1
+    save_settings(path, classes, {"teacher": {"prompts_per_pass": None}})
+    assert load_config(path).teacher.prompts_per_pass is None
+
+
+def test_saving_the_settings_that_are_there_touches_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path, "name:   x\nclasses: [a]\n")
+    before = path.stat().st_mtime_ns
+    save_settings(path, parse_classes("a"), {"filters": {"nms_iou": 0.5}})
+    assert (path.read_text(encoding="utf-8"), path.stat().st_mtime_ns) == ("name:   x\nclasses: [a]\n", before)
+
+
+def test_settings_that_would_not_be_valid_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: x\nclasses: [a]\n")
+    with pytest.raises(InputError, match="filters would not be valid"):
+        save_settings(path, parse_classes("a, b"), {"filters": {"nms_iou": 1.5}})
+    assert path.read_text(encoding="utf-8") == "name: x\nclasses: [a]\n"
+
+
+def test_synonyms_are_read_kept_and_no_part_of_the_identity(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: x\nclasses:\n  - {name: a, prompts: [p], synonyms: [q, r]}\n  - b\n")
+    known = load_config(path).ontology
+    assert known is not None
+    assert known.classes[0].synonyms == ("q", "r")
+    assert known.hash == parse_classes("a: p, b").hash
+    assert known.extended_with(parse_classes("a: p, c")).classes[0].synonyms == ("q", "r")
+    with pytest.raises(InputError, match="synonym 'B' of class 'a' already belongs to class 'b'"):
+        load_config(written(tmp_path, "name: x\nclasses:\n  - {name: a, synonyms: [B]}\n  - b\n"))

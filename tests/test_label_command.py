@@ -415,3 +415,12 @@ def test_a_class_that_labels_know_cannot_go(
     capsys.readouterr()
     assert main(command(tmp_path, classes=None)) == 1
     assert "expected class 'a'" in capsys.readouterr().err
+
+
+def test_folders_of_photos_stay_as_they_were_beside_the_flags_for_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], photos: list[Drawn]
+) -> None:
+    told = as_json(tmp_path, capsys, "--every", "5", "--fps", "1")
+    assert told["labelled"] == len(photos)
+    assert (told["videos"], told["tracks"]) == ([], 0)
+    assert not (tmp_path / "project" / "frames").exists()

@@ -21,10 +21,11 @@ from labeling.core.store import Store
 from labeling.image_files import scan
 from labeling.images import LoadedImage, load
 from labeling.label_run import Summary, batch_size, label_files, record_rejected
-from labeling.pipeline import Pipeline, is_out_of_memory
+from labeling.pipeline import Pipeline
 from labeling.planning import Plan, make_plan
 from labeling.teachers.filters import FilterSettings
 from labeling.teachers.interfaces import Detected, RgbImage
+from labeling.teachers.memory import is_out_of_memory
 from labeling.teachers.teacher import Teacher
 from tests.fakes import DrawnDetector, DrawnSegmenter, draw, draw_photos, poison
 

@@ -167,3 +167,18 @@ def test_a_prompt_that_the_detector_cannot_read_is_refused(classes: list[tuple[s
     with pytest.raises(InputError, match=message) as caught:
         pack_prompts(ontology, vocabulary("forklfit", "\U0001f6a7"), 256)
     assert "\n" not in str(caught.value)
+
+
+def test_no_caption_has_more_prompts_than_asked_for() -> None:
+    ontology = parse_classes("a: one | two, b: three, c: four | five | six, d: seven")
+    chunks = pack_prompts(ontology, vocabulary(), 256, prompts_per_pass=2)
+    prompts = [[span.prompt for span in chunk.spans] for chunk in chunks]
+    # "c" has more prompts than a caption may, so it alone is cut.
+    assert prompts == [["five", "four"], ["six"], ["one", "two"], ["seven", "three"]]
+    assert pack_prompts(ontology, vocabulary(), 256, prompts_per_pass=7) == pack_prompts(ontology, vocabulary(), 256)
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_fewer_than_one_prompt_per_pass_is_refused(number: int) -> None:
+    with pytest.raises(InputError, match="prompts per pass"):
+        pack_prompts(parse_classes("a"), vocabulary(), 256, prompts_per_pass=number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -19,6 +20,7 @@ from distill.splitting.audit import audit
 from labeling.core.errors import InputError, StateError
 from labeling.core.store import Store
 from labeling.core.store_decisions import Decided, DecisionLedger
+from labeling.video.ledger import FrameLedger
 from tests.made_splits import (
     NAMES,
     NOTHING,
@@ -575,3 +577,22 @@ def test_one_image_more_in_test_is_said_as_one() -> None:
         add(store, [new])
         decide(store, "split-test", new)
         assert any("test was opened before and has 1 image more now" in said for said in split_of(store).remarks)
+
+
+def test_frames_that_show_one_object_of_a_video_stay_together_and_apart_they_are_a_leak() -> None:
+    some = photos(60)
+    tracks = {0: some[:6], 1: some[5:9], 2: some[20:30]}
+    with store_of(some) as store:
+        ledger = FrameLedger(store)
+        ledger.write_tracks("v", {number: [(one.sha256, one.name) for one in seen] for number, seen in tracks.items()})
+        split = split_of(store)
+        # Two objects that one frame shows make one group of all their frames.
+        assert len(parts_of(split, some[:9])) == len(parts_of(split, some[20:30])) == 1
+        assert audit(store, split, NOTHING).groups_across == ()
+        home, other = split.parts[some[20].sha256], split.parts[some[0].sha256]
+        away = "val" if home != "val" else "train"
+        torn = replace(split, parts=split.parts | {some[21].sha256: away})
+        assert audit(store, torn, NOTHING).groups_across == (tuple(sorted(one.sha256 for one in some[20:30])),)
+        # A teacher that sees less takes tracks away; what was kept together stays together.
+        ledger.write_tracks("v", {})
+        assert {split_of(store).parts[one.sha256] for one in some[:9]} == {other}

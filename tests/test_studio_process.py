@@ -18,10 +18,10 @@ import pytest
 from labeling.cli import main
 from labeling.core.errors import ServerError, StateError
 from labeling.core.ontology import parse_classes
+from labeling.core.private_files import write_private
 from labeling.project import Project
 from labeling.studio import local, processes, server
 from labeling.studio.folder import data_path, files_path, log_path, make_folders, record_path, secrets_path
-from labeling.studio.private_files import write_private
 from labeling.studio.processes import birth, end
 from labeling.studio.server import Server, end_misplaced, running, start, stop, wait_until_up
 

@@ -18,10 +18,10 @@ import pytest
 
 from labeling.cli import main
 from labeling.core.errors import LabelstillError
+from labeling.core.private_files import write_private
 from labeling.project import Project
 from labeling.studio.client import StudioClient
 from labeling.studio.folder import log_path, make_folders, record_path, secrets_path
-from labeling.studio.private_files import write_private
 from labeling.studio.processes import birth
 from labeling.studio.secrets import TOKEN_VARIABLE, URL_VARIABLE, Connection, Secrets
 from labeling.studio.server import Server

@@ -10,9 +10,9 @@ import pytest
 
 from labeling.core.errors import InputError, LabelstillError, StateError
 from labeling.core.ontology import parse_classes
+from labeling.core.private_files import write_private
 from labeling.project import Project
 from labeling.studio.folder import make_folders, record_path, secrets_path
-from labeling.studio.private_files import write_private
 from labeling.studio.processes import birth
 from labeling.studio.secrets import TOKEN_VARIABLE, URL_VARIABLE, Connection, Secrets, connection
 from labeling.studio.server import Server

@@ -133,7 +133,7 @@ def test_images_without_a_usable_file_are_never_chosen(store: Store) -> None:
         ("class:palet", "did you mean 'pallet'"),
         ("state:reviewd", "did you mean 'reviewed'"),
         ("decision:relabel", "there is no decision yet"),
-        ("class:", "expected class:NAME, state:STATE, or a decision"),
+        ("class:", "expected class:NAME, state:STATE, sure:SHARE, or a decision"),
         ("pallet", "expected class:NAME"),
         ("colour:red", "expected class:NAME"),
         ("class:x' OR 1", "no image can have the class"),
@@ -177,3 +177,12 @@ def test_a_row_that_is_replaced_keeps_the_others(store: Store, target: Target) -
     assert tasks[digest("b")].task_id == 1
     assert tasks[digest("a")] == replace(tasks[digest("a")], state="withdrawn")
     assert ledger.highest_task_id(target) == 1
+
+
+def test_the_gold_set_is_a_lot_and_no_wish_to_look_again(store: Store, target: Target) -> None:
+    row(store, target, "a", "sent", 1)
+    store.set_reviewed(digest("b"), [human("b")], "reviewed")
+    decided = [Decided(digest(name), "gold") for name in ("a", "b", "c", "unlabelled")]
+    DecisionLedger(store).change(decided)
+    chosen = select(store, target, conditions(["gold"], store))
+    assert (chosen.new, chosen.asked, chosen.unchanged) == (digests("c"), {}, 1)

@@ -208,6 +208,24 @@ def test_an_open_vocabulary_checkpoint_reads_the_prompts(tmp_path: Path, monkeyp
     }
 
 
+def test_a_trusted_yoloe_reads_the_prompts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from tests.zoo_yolo import prompted
+
+    torch.save({"model": prompted("yoloe-v8n")}, tmp_path / "yoloe.pt")
+    detector = load(tmp_path / "yoloe.pt", trust_weights=True)
+    monkeypatch.setattr(
+        type(detector._model), "get_text_pe", lambda _self, text: torch.eye(512)[None, : len(text)], raising=True
+    )
+    (detected,) = detector.detect([photo(60, 90)], parse_classes("crate: wooden crate | box, person"), 0.01)
+    found = detected.detections
+    assert set(found.data["prompt"]) <= {"wooden crate", "box", "person"}
+    # Its prompts travel beside the feature maps and are none of them.
+    assert found.data["feature"].shape == (len(found), 256)
+    assert detected.image_feature.shape == (256,)
+
+
 def test_the_library_changes_nothing_outside_itself(tmp_path: Path, weights: Path) -> None:
     """In a fresh process with an empty home: no file in it, no socket, no subprocess, images open as before."""
     script = (

@@ -32,6 +32,7 @@ TAGS = {
     "drop": "not for training",
     "duplicate-of: NAME": "repeats that image",
     "split-test": "belongs into the test part",
+    "gold": "people label it, so that prompts can be judged",
     "anything else": "a note",
 }
 

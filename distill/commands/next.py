@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labeling.core.config import write_atomically
-from labeling.core.errors import InputError
 from labeling.image_files import display
 from labeling.project import Project
 from labeling.tables import table
+
+from .next_gold import draw, write_paths
 
 if TYPE_CHECKING:
     from labeling.core.records import Annotation
@@ -72,20 +71,29 @@ class Choices:
 
 
 def run(
-    count: Annotated[int, typer.Argument(metavar="N", min=1, help="So many images.")] = 20,
+    count: Annotated[
+        int | None, typer.Argument(metavar="N", min=1, help="So many images.  [default: 20; 100 with --gold]")
+    ] = None,
     project: Annotated[Path, typer.Option("--project", metavar="DIR", help="Folder of the project.")] = Path(),
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write their paths there, too.")] = None,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Draw a gold set of N images by lot, 30 to 200, and keep it as a decision.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say which images to label next: those in doubt that are unlike what is labelled. Nothing is sent or changed.
 
-    `labelstill push` takes images in the same order, apart from those that it draws by lot.
+    `labelstill push` takes images in the same order, apart from those that it draws by lot. With --gold, draw the
+    images that `calibrate`, `feasibility` and `accept` are judged by; a larger N adds to those drawn before.
     """
     opened = Project.open(project)
+    if gold:
+        draw(opened, 100 if count is None else count, out, as_json=as_json)
+        return
     with opened.open_store() as store:
-        found = choices(store, count)
+        found = choices(store, 20 if count is None else count)
     if out is not None:
-        _write(found, out.expanduser().absolute())
+        write_paths([one.path for one in found.images], out.expanduser().absolute())
     folder = shlex.quote(display(opened.root))
     if as_json:
         print(json.dumps(_as_dict(found)))
@@ -200,20 +208,3 @@ def _next(found: Choices, folder: str) -> str:
     if found.pushed:
         return f"next: labelstill pull --project {folder}"
     return f"next: labelstill status --project {folder}"
-
-
-def _write(found: Choices, target: Path) -> None:
-    if target.is_dir():
-        raise InputError(f"{target}: is a folder; name a file in it, such as {target / 'next.txt'}")
-    odd = next((one.path for one in found.images if not _is_plain(one.path)), None)
-    if odd is not None:
-        raise InputError(f"{display(odd)}: a list of lines cannot hold this name; take the names from --json instead")
-    write_atomically(target, "".join(f"{one.path}\n" for one in found.images))
-
-
-def _is_plain(path: Path) -> bool:
-    name = os.fsencode(path)
-    try:
-        return len(name.decode().splitlines()) == 1
-    except UnicodeDecodeError:
-        return False

@@ -19,7 +19,7 @@ JOINED = "; "
 
 _WORD = re.compile(r"\s*(?P<word>[^:]*?)\s*(?::(?P<note>.*))?", re.DOTALL)
 _DUPLICATE_OF = re.compile(r"\s*duplicate[\s_-]*of\b\s*:?(?P<note>.*)", re.DOTALL | re.IGNORECASE)
-_OF_IMAGES = ("duplicate-of", "split-test")
+_OF_IMAGES = ("duplicate-of", "split-test", "gold")
 _AGAINST = (("ok", "relabel"), ("ok", "drop"), ("drop", "relabel"))
 _SWEEPING_SHARE = 0.5
 _SWEEPING_IMAGES = 20

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from labeling.core.store import Store
 from labeling.core.store_decisions import DecisionLedger
+from labeling.video.ledger import FrameLedger
 
 from ..curation.alignment import Thumbnails
 from ..curation.duplicates import Duplicates
@@ -52,7 +53,7 @@ class LeakAudit:
         images: so many were looked up.
         threshold: pairs at least so alike show the same.
         copies_across: pairs that people called duplicates, or whose thumbnails are equal, pixel for pixel.
-        groups_across: groups that are in more than one part, as sha256.
+        groups_across: groups, and frames of one track of a video, that are in more than one part, as sha256.
         pairs_across: pairs at least as alike as the threshold.
         closest: the most alike pair across parts, a leak or not; None where nothing could be compared.
         newer: with a cut by time, images taken after the first one of a later part, because their group or a decision
@@ -103,9 +104,9 @@ def audit(store: Store, split: Split, duplicates: Duplicates) -> LeakAudit:
         threshold=duplicates.threshold,
         copies_across=tuple(_crossings(dict.fromkeys(sorted(copies)), homes)),
         groups_across=tuple(
-            group.members
-            for group in duplicates.groups
-            if len({homes[member] for member in group.members if member in homes}) > 1
+            members
+            for members in (*(group.members for group in duplicates.groups), *FrameLedger(store).groups())
+            if len({homes[member] for member in members if member in homes}) > 1
         ),
         pairs_across=tuple(_crossings(near, homes)),
         closest=closest,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from labeling.core.store import Store
 from labeling.core.store_decisions import DecisionLedger
+from labeling.video.ledger import FrameLedger
 
 from ..curation.duplicates import Duplicates
 from ..curation.photo_facts import PhotoFacts
@@ -32,13 +33,16 @@ class Kinship:
 
 
 def kinship(store: Store, duplicates: Duplicates, facts: Mapping[str, PhotoFacts]) -> Kinship:
-    """Link near duplicates, frames, bursts, what people called duplicates, and pictures with equal thumbnails.
+    """Link near duplicates, frames, bursts, frames that show one object of a video, what people called duplicates, and
+    pictures with equal thumbnails.
 
     Images that are no part of a split, such as those without labels, link others too.
     """
     found = Kinship()
     for group in duplicates.groups:
         found.link(group.members)
+    for track in FrameLedger(store).groups():
+        found.link(track)
     for one in DecisionLedger(store).all():
         if one.decision == "duplicate-of" and one.note:
             found.link([one.note, one.sha256])

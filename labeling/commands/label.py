@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from ..tables import printable
 from ..teachers.backends import STUDENT
 from ..teachers.filter_settings import in_words
 from ..typer_app import invoke
+from ..video.files import is_stream
 from .progress import show_progress, stop_on_signals
 
 QUARANTINED = 2
@@ -39,12 +41,15 @@ class Asked:
 
 
 def read_request(
-    photos: Annotated[list[Path], typer.Argument(metavar="FOLDER|FILES", help="Photos: folders and files.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="FOLDER|FILES|STREAM", help="Photos and videos: folders and files; streams: rtsp://…"),
+    ],
     project: Annotated[Path, typer.Option(metavar="DIR", help="Project folder; made where there is none.")] = Path(),
     classes: Annotated[str | None, typer.Option(help="What to look for: 'forklift, person: worker | driver'.")] = None,
     ontology: Annotated[Path | None, typer.Option(metavar="FILE", help="Classes from a YAML or JSON file.")] = None,
     detector: Annotated[
-        str | None, typer.Option(help="bundled, grounding-dino, student or ultralytics.  [default: grounding-dino]")
+        str | None, typer.Option(help="A name of labelstill teachers, or several: a,b.  [default: grounding-dino]")
     ] = None,
     weights: Annotated[
         str | None,
@@ -57,7 +62,7 @@ def read_request(
         Path | None, typer.Option(metavar="FILE", help="Class names of a detector whose weights do not name them.")
     ] = None,
     segmenter: Annotated[
-        str | None, typer.Option(help="bundled, sam2 or none.  [default: the one that goes with the detector]")
+        str | None, typer.Option(help="A name of labelstill teachers, or none.  [default: the detector's]")
     ] = None,
     segmenter_weights: Annotated[
         str | None, typer.Option(metavar="FOLDER|HUB-ID", help="Weights of the segmenter.  [default: its own]")
@@ -74,15 +79,44 @@ def read_request(
     trust_weights: Annotated[
         bool, typer.Option("--trust-weights", help="Allow weights that are pickled modules: they can run any code.")
     ] = False,
+    embeddings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One embedding per prompt, for yolo-world and yoloe.")
+    ] = None,
+    exemplars: Annotated[
+        Path | None,
+        typer.Option("--exemplar", metavar="DIR", help="A folder of pictures per class, for yoloe: no words needed."),
+    ] = None,
+    prompts_per_pass: Annotated[
+        int | None, typer.Option(min=1, help="Most prompts that share a forward pass.  [default: as many as fit]")
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="PX", help="Cut photos into tiles of this side; 0 never.  [default: huge ones]"),
+    ] = None,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Take a frame of a video so often though nothing has changed.")
+    ] = 10.0,
+    fps: Annotated[float, typer.Option(help="Take at most so many frames per second of a video.")] = 2.0,
+    seconds: Annotated[float, typer.Option(help="Record a stream so long.")] = 60.0,
+    propagate: Annotated[
+        bool, typer.Option("--propagate", help="Follow objects through the frames between, with a SAM 2 video model.")
+    ] = False,
+    propagate_every: Annotated[
+        int, typer.Option(min=1, metavar="K", help="With --propagate: label every K-th frame between.")
+    ] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> Asked:
-    """Label photos from text prompts. The same command again continues a run that was stopped, and else does nothing.
+    """Label photos and videos from text prompts.
 
-    Photos are never changed. Labels that people have reviewed are never replaced.
+    The same command again continues a run that was stopped, and else does nothing. Photos and videos are never
+    changed. Labels that people have reviewed are never replaced.
     """
+    streams = tuple(text for text in photos if is_stream(text))
+    files = tuple(Path(text) for text in photos if not is_stream(text))
     request = LabelRequest(
-        tuple(photos), project, classes, ontology, detector, weights, class_names, segmenter, segmenter_weights,
-        score, device, batch, limit, trust_weights,
+        files, project, classes, ontology, detector, weights, class_names, segmenter, segmenter_weights,
+        score, device, batch, limit, trust_weights, embeddings, exemplars, prompts_per_pass, tile,
+        streams, every, fps, seconds, propagate, propagate_every,
     )  # fmt: skip
     return Asked(request, preview, as_json)
 
@@ -116,14 +150,18 @@ def perform(request: LabelRequest, *, quiet: bool) -> tuple[Ending, int]:
     """Label what the request asks for; return what to say at the end, and the exit code."""
     job = LabelJob(request)
     with job.open_project() as (project, store):
-        plan = job.plan(store)
-        done = plan.unchanged + plan.reviewed
-        with stop_on_signals() as stop, show_progress(len(plan.files), quiet=quiet, before=done) as shown:
-            summary = job.run(plan, project, store, stop, shown)
+        with stop_on_signals() as stop:
+            job.take_frames(project, store, stop, _say_nothing if quiet else _say_what_is_read)
+            if job.footage.lost and not job.photos.files:
+                raise InputError(": ".join(job.footage.lost[0]))
+            plan = job.plan(store)
+            done = plan.unchanged + plan.reviewed
+            with show_progress(len(plan.files), quiet=quiet, before=done) as shown:
+                summary = job.run(plan, project, store, stop, shown)
         set_aside = store.reviews_without_photo()
         beside = second_opinions(store) if job.spec.detector == STUDENT else 0
     ending = Ending(job, plan, summary, set_aside, beside)
-    return ending, stop.exit_code if summary.stopped else ending.exit_code()
+    return ending, stop.exit_code if ending.stopped else ending.exit_code()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +181,12 @@ class Ending:
     @property
     def quarantined(self) -> list[tuple[str, str]]:
         """(path, reason) of every file of this search that cannot be used, found now or before."""
-        return sorted({*self.plan.quarantined, *self.summary.quarantined})
+        return sorted({*self.plan.quarantined, *self.summary.quarantined, *self.job.footage.lost})
+
+    @property
+    def stopped(self) -> bool:
+        """Whether something is left because the run was asked to stop."""
+        return self.summary.stopped or self.job.footage.stopped
 
     def exit_code(self) -> int:
         """Return 0, or 2 with quarantined files. Raises InputError where not one image could be used."""
@@ -169,9 +212,22 @@ class Ending:
             "dropped": dict(self.summary.dropped),
             "quarantined": [{"path": path, "reason": reason} for path, reason in self.quarantined],
             "skipped_files": len(self.job.photos.skipped),
+            "videos": [
+                {
+                    "name": film.name,
+                    "frames": film.frames,
+                    "taken": len(film.taken),
+                    "near_identical": film.alike,
+                    "too_soon": film.too_soon,
+                    "folder": str(film.folder),
+                }
+                for film in self.job.footage.films
+            ],
+            "tracks": self.job.tracks,
+            "propagated": asdict(self.job.propagated),
             "vanished": list(self.plan.vanished),
             "seconds": round(self.summary.seconds, 3),
-            "stopped": self.summary.stopped,
+            "stopped": self.stopped,
             "project": str(self.job.root),
             "labels": str(self.job.root / "labels.db"),
         }
@@ -193,6 +249,10 @@ class Ending:
             keeps = "1 class keeps its own" if own == 1 else f"{own} classes keep their own"
             besides = f"; {keeps}" if own and self.job.spec.score is None else ""
             lines.append(f"student      {printable(self.job.student.in_words())}{besides}")
+        films = self.job.footage.films
+        lines += [f"video        {film.name}: {film.in_words()}" for film in films[:_SHOWN_FILES]]
+        if len(films) > _SHOWN_FILES:
+            lines.append(f"             and {len(films) - _SHOWN_FILES} more videos: see --json")
         optional: list[tuple[int, Callable[[int], str]]] = [
             (plan.unchanged, lambda n: f"unchanged    {n} images, their labels are up to date"),
             (plan.reviewed, lambda n: f"reviewed     {n} images, left alone"),
@@ -209,6 +269,10 @@ class Ending:
             (self.set_aside, lambda n: f"set aside    {n} reviewed images, their files hold other pictures now"),
             (summary.copies, lambda n: f"copies       {n} files hold an image that has its labels"),
             (summary.dropped.total(), lambda n: f"dropped      {n} boxes{in_brackets(in_words(summary.dropped))}"),
+            (
+                self.job.tracks,
+                lambda n: f"tracks       {n} objects followed from frame to frame; splits keep them whole",
+            ),
             (len(self.job.photos.skipped), lambda n: f"skipped      {n} files that are no images"),
             (
                 len(passed := self.job.photos.passed_over),
@@ -223,10 +287,18 @@ class Ending:
             lines.append(f"  and {len(self.quarantined) - _SHOWN_FILES} more: see labelstill status --json")
         root = shlex.quote(display(self.job.root))
         lines.append(f"labels       {root}/labels.db")
-        if not summary.stopped:
+        if not self.stopped:
             lines.append(f"next         labelstill report --project {root}")
             lines.append(f"             labelstill convert --project {root} --to coco --out {root}/exports/coco")
         return "\n".join(lines)
+
+
+def _say_what_is_read(name: str) -> None:
+    print(f"reading {name}", file=sys.stderr, flush=True)
+
+
+def _say_nothing(_name: str) -> None:
+    pass
 
 
 def _names(folders: Sequence[Path]) -> str:

@@ -24,8 +24,12 @@ from .progress import stop_on_signals
 if TYPE_CHECKING:
     from ..core.store import Store
     from ..studio.pushed import Pushed, Wishes
+    from ..trust.accept import Checked
 
 REFUSED = 2
+WITHDRAWN = 3
+"""Exit code where audits no longer bear out that photos skip review; nothing is sent then."""
+
 _SHOWN = 20
 _LOG_EVERY_S = 10.0
 
@@ -35,7 +39,9 @@ def run(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            "--only", metavar="WHICH", help="class:X, state:X, or a decision as relabel; several must all hold."
+            "--only",
+            metavar="WHICH",
+            help="class:X, state:X, sure:SHARE, or a decision as relabel; several must all hold.",
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Send at most this many new tasks.")] = None,
@@ -58,6 +64,9 @@ def run(
     new_project: Annotated[
         bool, typer.Option("--new-project", help="Make another project in Label Studio for all that is not reviewed.")
     ] = False,
+    skip_accepted: Annotated[
+        bool, typer.Option("--skip-accepted", help="Leave out photos that may skip review, see labelstill accept.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
@@ -72,7 +81,16 @@ def run(
     percent = _percent(overlap) if overlap is not None else None
     with opened.lock(), opened.open_store() as store:
         boxes = opened.config.review.regions == "boxes"
-        wishes = Wishes(conditions(only or (), store), limit, again, audit_share, blind_share, percent, boxes)
+        accepted = frozenset[str]()
+        if skip_accepted:
+            from ..trust.accept import check
+
+            checked = check(store, opened.ontology, dry_run=dry_run)
+            if not checked.holds:
+                print(_withdrawn(checked, opened, as_json=as_json, dry_run=dry_run))
+                return WITHDRAWN
+            accepted = checked.images
+        wishes = Wishes(conditions(only or (), store), limit, again, audit_share, blind_share, percent, boxes, accepted)
         if dry_run:
             done, code = _rehearse(opened, store, wishes, new_project=new_project), 0
         else:
@@ -80,6 +98,17 @@ def run(
             done, code = _push(opened, store, wishes, choices, quiet=as_json)
     print(json.dumps(_as_dict(done, dry_run)) if as_json else _as_text(done, opened, only or () if dry_run else None))
     return code or (REFUSED if done.refused else 0)
+
+
+def _withdrawn(checked: Checked, project: Project, *, as_json: bool, dry_run: bool) -> str:
+    audited = checked.audited
+    if as_json:
+        counts = {"images": audited.images, "labels": audited.labels, "wrong": audited.wrong}
+        return json.dumps({"withdrawn_permission": checked.sentence, "audited": counts, "dry_run": dry_run})
+    folder = shlex.quote(display(project.root))
+    lines = [checked.sentence] + (["dry run      the permission still stands"] if dry_run else [])
+    lines.append(f"next         labelstill push --project {folder}, which sends all; or labelstill accept")
+    return "\n".join(lines)
 
 
 def _push(
@@ -157,6 +186,11 @@ def _as_text(done: Pushed, project: Project, rehearsed: Sequence[str] | None) ->
         (done.withdrawn, lambda n: f"withdrawn    {n} tasks that people have deleted"),
         (done.left_out, lambda n: f"left out     {n} photos whose task people deleted; --again sends them"),
         (done.set_aside, lambda n: f"set aside    {n} photos that people decided to drop, or that repeat another"),
+        (done.accepted, lambda n: f"accepted     {n} photos skip review and keep their pre-labels"),
+        (
+            done.audits,
+            lambda n: f"audit        {n} of the new ones would skip review, and were drawn by lot to check that",
+        ),
         (len(done.refused), lambda n: f"refused      {n} photos"),
     ]
     lines += [line(count) for count, line in details if count]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
@@ -25,16 +25,28 @@ class TeacherConfig(StrictModel):
     """Which models label, and how."""
 
     detector: str = Field(
-        default="grounding-dino", description="Finds boxes: grounding-dino, bundled, student, ultralytics."
+        default="grounding-dino", description="Finds boxes; labelstill teachers lists them; several with commas."
     )
     weights: str | None = Field(default=None, description="File, folder or hub id; the detector's own when left out.")
     class_names: str | None = Field(
         default=None, description="File with one class name per line, for a detector whose weights do not name them."
     )
     segmenter: str | None = Field(
-        default=None, description="Draws masks: sam2, bundled or none; follows the detector when left out."
+        default=None, description="Draws masks, or none; labelstill teachers lists them; follows the detector."
     )
     segmenter_weights: str | None = Field(default=None, description="File, folder or hub id of the segmenter.")
+    embeddings: str | None = Field(
+        default=None, description="File with one embedding per prompt, for yolo-world and yoloe."
+    )
+    exemplars: str | None = Field(
+        default=None, description="Folder with a folder of pictures per class, for yoloe and things without a word."
+    )
+    prompts_per_pass: int | None = Field(
+        default=None, ge=1, description="Most prompts that share a forward pass; as many as fit when left out."
+    )
+    tile: int | None = Field(
+        default=None, ge=0, description="Side of tiles in pixels, 0 for none; very large images alone when left out."
+    )
     score: float | None = Field(
         default=None, ge=0, le=1, description="Lowest score kept for classes without a threshold of their own."
     )
@@ -113,7 +125,7 @@ def load_config(path: Path) -> ProjectConfig:
     teacher = config.teacher
     found = {
         key: str(path.parent / value)
-        for key in ("weights", "class_names", "segmenter_weights")
+        for key in ("weights", "class_names", "segmenter_weights", "embeddings", "exemplars")
         if (value := getattr(teacher, key)) and (path.parent / value).exists()
     }
     return config.model_copy(update={"teacher": teacher.model_copy(update=found)})
@@ -124,14 +136,43 @@ def save_classes(path: Path, ontology: Ontology) -> None:
 
     Nothing is written when the file says the same already.
     """
+    save_settings(path, ontology, {})
+
+
+def save_settings(path: Path, ontology: Ontology, sections: Mapping[str, Mapping[str, float | None]]) -> None:
+    """Write classes with their thresholds, and single settings, in one step; comments and everything else stay.
+
+    Nothing is written when the file says the same already.
+
+    Args:
+        path: project.yaml.
+        ontology: all classes.
+        sections: such as ``{"filters": {"nms_iou": 0.6}, "teacher": {"prompts_per_pass": None}}``; None leaves the
+            key to its default.
+
+    Raises:
+        InputError: the file has errors or cannot be written, or would not be valid with these values.
+    """
     config = load_config(path)
-    if config.ontology == ontology:
+    changed = {
+        section: {key: value for key, value in values.items() if getattr(getattr(config, section), key) != value}
+        for section, values in sections.items()
+    }
+    if config.ontology == ontology and not any(changed.values()):
         return
+    for section, values in changed.items():
+        merged = getattr(config, section).model_dump() | dict(values)
+        try:
+            type(getattr(config, section)).model_validate(merged)
+        except ValidationError as error:
+            raise InputError(f"{path}: {section} would not be valid: {error.errors()[0]['msg']}") from error
     yaml = _round_trip()
     data = yaml.load(path.read_text(encoding="utf-8-sig"))
     if isinstance(data.get("classes"), CommentedSeq) and data["classes"].lc.col == 0:
         yaml.indent(mapping=2, sequence=2, offset=0)
     _update_classes(data, config.ontology.classes if config.ontology else (), ontology.classes)
+    for section, values in changed.items():
+        _update_section(data, section, values)
     text = io.StringIO()
     yaml.dump(data, text)
     write_atomically(path, text.getvalue())
@@ -161,6 +202,7 @@ def template(name: str, ontology: Ontology | None = None) -> str:
         "#     threshold: 0.4                             # lowest score kept; the detector's default when left out",
         "#     guide: Box the whole person, hidden parts left out.   # for the people who review",
         "#     aliases: [worker in hi-vis]                # other names that the class has in Label Studio",
+        "#     synonyms: [staff member, picker]           # further prompts that labelstill calibrate tries",
         "# Add new classes at the end. Used ones are not removed, renamed or moved: their place is their number.",
         classes,
     ]
@@ -236,10 +278,20 @@ def _update_classes(data: CommentedMap, before: Sequence[OntologyClass], after: 
             if remark:
                 nodes[place].ca.items["name"] = [None, None, remark[0], None]
         # Keys that stay as they are keep their comments.
-        changed = [
-            key for key in ("prompts", "threshold", "guide", "aliases") if getattr(old, key) != getattr(entry, key)
-        ]
+        keys = ("prompts", "threshold", "guide", "aliases", "synonyms")
+        changed = [key for key in keys if getattr(old, key) != getattr(entry, key)]
         nodes[place].update({key: value for key, value in _class_items(entry).items() if key in changed})
+
+
+def _update_section(data: CommentedMap, section: str, values: Mapping[str, float | None]) -> None:
+    written = {key: value for key, value in values.items() if value is not None}
+    if data.get(section) is None and written:
+        data[section] = CommentedMap()
+    for key in values:
+        if key in written:
+            data[section][key] = written[key]
+        elif data.get(section) is not None:
+            data[section].pop(key, None)
 
 
 def _class_node(entry: OntologyClass) -> object:
@@ -251,14 +303,15 @@ def _class_node(entry: OntologyClass) -> object:
 
 
 def _class_items(entry: OntologyClass) -> dict[str, object]:
-    prompts, aliases = CommentedSeq(entry.prompts), CommentedSeq(entry.aliases)
-    prompts.fa.set_flow_style()
-    aliases.fa.set_flow_style()
+    prompts, aliases, synonyms = (CommentedSeq(texts) for texts in (entry.prompts, entry.aliases, entry.synonyms))
+    for texts in (prompts, aliases, synonyms):
+        texts.fa.set_flow_style()
     items = {
         "name": entry.name,
         "prompts": prompts,
         "threshold": entry.threshold,
         "guide": entry.guide,
         "aliases": aliases,
+        "synonyms": synonyms,
     }
     return {key: value for key, value in items.items() if value not in (None, "", [])}

@@ -96,6 +96,35 @@ def column_runs(rle: Rle) -> tuple[Positions, Positions, Positions]:
     return column, np.maximum(starts[run] - top, 0), np.minimum(ends[run] - top, height)
 
 
+def placed(rle: Rle, box_xyxy: tuple[float, float, float, float], size_hw: tuple[int, int]) -> Rle:
+    """Return a mask stretched over a part of a larger image, as a mask of that image; it is never decoded.
+
+    A pixel belongs to the mask where its centre does. Where the part is as large as the mask, the pixels are the same.
+
+    Args:
+        rle: the mask of the part.
+        box_xyxy: where the part lies, in pixels; what is outside the image is cut off.
+        size_hw: height and width of the image in pixels.
+
+    Raises:
+        InputError: a malformed encoding.
+    """
+    x0, y0, x1, y1 = box_xyxy
+    (rows, columns), (height, width) = rle["size"], size_hw
+    column, start, end = column_runs(rle)
+    left, right = (_first_centre(x0 + (column + step) * ((x1 - x0) / columns), width) for step in (0, 1))
+    top, bottom = (_first_centre(y0 + row * ((y1 - y0) / rows), height) for row in (start, end))
+    copies = np.where(bottom > top, right - left, 0)
+    run = np.repeat(np.arange(len(copies)), copies)
+    head = (left[run] + np.arange(len(run)) - np.repeat(np.cumsum(copies) - copies, copies)) * height
+    return encode_edges(odd_ones(np.sort(np.concatenate([head + top[run], head + bottom[run]]))), size_hw)
+
+
+def _first_centre(places: npt.NDArray[np.floating], size: int) -> Positions:
+    """Return the first pixel of each place whose centre does not lie before it."""
+    return np.clip(np.ceil(np.round(places - 0.5, 6)), 0, size).astype(np.int64)
+
+
 def corners(rle: Rle) -> Polygon:
     """Return the corners of every vertical run of the mask, (k, 2) and unordered: the mask's hull is theirs."""
     column, start, end = column_runs(rle)

@@ -30,6 +30,7 @@ class OntologyClass:
         threshold: lowest detector score kept for this class, in [0, 1]; None for the detector's default.
         guide: instructions for the people who review.
         aliases: other names under which the class comes back from people, such as one it was given in Label Studio.
+        synonyms: further texts that `labelstill calibrate` tries as prompts; they find nothing by themselves.
     """
 
     name: str
@@ -37,11 +38,13 @@ class OntologyClass:
     threshold: float | None = None
     guide: str = ""
     aliases: tuple[str, ...] = ()
+    synonyms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", _clean(self.name))
         object.__setattr__(self, "prompts", tuple(_clean(prompt) for prompt in self.prompts))
         object.__setattr__(self, "aliases", tuple(_clean(alias) for alias in self.aliases))
+        object.__setattr__(self, "synonyms", tuple(_clean(synonym) for synonym in self.synonyms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class Ontology:
 
     @property
     def hash(self) -> str:
-        """16 hex digits over names and prompts in order; thresholds, guides and aliases do not count."""
+        """16 hex digits over names and prompts in order; thresholds, guides, aliases and synonyms do not count."""
         content = json.dumps([[entry.name, entry.prompts] for entry in self.classes])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -91,8 +94,8 @@ class Ontology:
     def extended_with(self, other: Ontology) -> Ontology:
         """Return this ontology with the prompts of known classes replaced and new classes appended.
 
-        A threshold, a guide or aliases that ``other`` leaves open stay as they are here. Raises InputError where both
-        together are no valid ontology, for example where a prompt moves to a second class.
+        A threshold, a guide, aliases or synonyms that ``other`` leaves open stay as they are here. Raises InputError
+        where both together are no valid ontology, for example where a prompt moves to a second class.
         """
         updates = {entry.name: entry for entry in other.classes}
         merged = [_updated(entry, updates.pop(entry.name, entry)) for entry in self.classes]
@@ -109,6 +112,7 @@ class ClassEntry(StrictModel):
     )
     guide: str = Field(default="", description="Instructions for the people who review.")
     aliases: list[str] = Field(default=[], description="Other names that the class has in Label Studio.")
+    synonyms: list[str] = Field(default=[], description="Further prompts that labelstill calibrate tries.")
 
     @model_validator(mode="before")
     @classmethod
@@ -118,7 +122,7 @@ class ClassEntry(StrictModel):
     def to_class(self) -> OntologyClass:
         """Return the class; its prompt is its name where none is written."""
         prompts = (self.name,) if self.prompts is None else tuple(self.prompts)
-        return OntologyClass(self.name, prompts, self.threshold, self.guide, tuple(self.aliases))
+        return OntologyClass(self.name, prompts, self.threshold, self.guide, tuple(self.aliases), tuple(self.synonyms))
 
 
 class _OntologyFile(StrictModel):
@@ -212,7 +216,28 @@ def find_problems(classes: Sequence[OntologyClass]) -> list[Problem]:
                 owners[normal] = entry.name
         if entry.threshold is not None and not 0 <= entry.threshold <= 1:
             problems.append(((position, "threshold"), f"{label} expects a threshold in [0, 1], got {entry.threshold}"))
-    return problems + _alias_problems(classes, names)
+    return problems + _synonym_problems(classes, owners) + _alias_problems(classes, names)
+
+
+def _synonym_problems(classes: Sequence[OntologyClass], prompts: Mapping[str, str]) -> list[Problem]:
+    """Return what is wrong with the synonyms.
+
+    Args:
+        classes: all of them.
+        prompts: the name of the class of each prompt, by its normalised form.
+    """
+    problems: list[Problem] = []
+    owners = dict(prompts)
+    for position, entry in enumerate(classes):
+        for number, synonym in enumerate(entry.synonyms):
+            place = (position, "synonyms", number)
+            if fault := _text_fault(synonym):
+                problems.append((place, f"synonym {number + 1} of class {entry.name!r} {fault}"))
+            elif (owner := owners.setdefault(normalised_prompt(synonym), entry.name)) != entry.name:
+                problems.append(
+                    (place, f"synonym {synonym!r} of class {entry.name!r} already belongs to class {owner!r}")
+                )
+    return problems
 
 
 def _alias_problems(classes: Sequence[OntologyClass], names: Mapping[str, str]) -> list[Problem]:
@@ -252,7 +277,13 @@ def _named(document: Document, mapping: Mapping[str, str]) -> Ontology:
 
 def _updated(entry: OntologyClass, newer: OntologyClass) -> OntologyClass:
     threshold = entry.threshold if newer.threshold is None else newer.threshold
-    return replace(newer, threshold=threshold, guide=newer.guide or entry.guide, aliases=newer.aliases or entry.aliases)
+    return replace(
+        newer,
+        threshold=threshold,
+        guide=newer.guide or entry.guide,
+        aliases=newer.aliases or entry.aliases,
+        synonyms=newer.synonyms or entry.synonyms,
+    )
 
 
 def _clean(text: str) -> str:

@@ -31,6 +31,7 @@ class Provenance:
         score: detector score in [0, 1]; not a probability; None for people.
         mask_score: the segmenter's own estimate of its mask in [0, 1].
         parent_id: id of the annotation that this one corrects.
+        sources: (model, score) of each detector of an ensemble that saw the object; empty for a single one.
     """
 
     source: Source
@@ -40,6 +41,7 @@ class Provenance:
     score: float | None = None
     mask_score: float | None = None
     parent_id: str | None = None
+    sources: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

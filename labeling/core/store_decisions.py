@@ -10,7 +10,7 @@ from .errors import InputError
 from .store import Store
 from .strict import did_you_mean
 
-Decision = Literal["ok", "relabel", "drop", "duplicate-of", "split-test", "note"]
+Decision = Literal["ok", "relabel", "drop", "duplicate-of", "split-test", "gold", "note"]
 
 DECISIONS: tuple[str, ...] = get_args(Decision)
 
@@ -23,7 +23,7 @@ class Decided:
         sha256: the image.
         decision: ``ok``: looked at, nothing to do; ``relabel``: people shall label it again; ``drop``: no training;
             ``duplicate-of``: the same as another image, whose sha256 is the note; ``split-test``: belongs into the
-            test part; ``note``: only a remark.
+            test part; ``gold``: people label it so that prompts and thresholds can be judged; ``note``: only a remark.
         note: what people wrote, or the other image.
         annotation_id: the label; empty for the whole image.
     """

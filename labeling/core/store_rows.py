@@ -141,8 +141,11 @@ class Run:
     summary: Mapping[str, Any] | None
 
 
-ANNOTATION_COLUMNS = (
-    "id, sha256, class_name, x0, y0, x1, y1, rle, score, mask_score, source, prompt, model, annotator, parent_id, flags"
+ANNOTATION_COLUMNS = ", ".join(
+    (
+        *("id", "sha256", "class_name", "x0", "y0", "x1", "y1", "rle", "score", "mask_score"),
+        *("source", "prompt", "model", "annotator", "parent_id", "flags", "sources"),
+    )
 )
 
 
@@ -163,18 +166,21 @@ def annotation_to_row(annotation: Annotation) -> tuple[object, ...]:
         made.annotator,
         made.parent_id,
         to_json(annotation.flags),
+        to_json(made.sources),
     )
 
 
 def annotation_from_row(row: tuple[Any, ...]) -> Annotation:
     """Return the annotation that ANNOTATION_COLUMNS describe."""
-    key, sha256, class_name, x0, y0, x1, y1, rle, score, mask_score, source, prompt, model, who, parent, flags = row
+    key, sha256, class_name, x0, y0, x1, y1, rle, score, mask_score, *made, flags, sources = row
+    source, prompt, model, who, parent = made
+    seen_by = tuple((name, seen) for name, seen in json.loads(sources))
     return Annotation(
         id=key,
         sha256=sha256,
         class_name=class_name,
         box_xyxy=(x0, y0, x1, y1),
-        provenance=Provenance(source, model, who, prompt, score, mask_score, parent),
+        provenance=Provenance(source, model, who, prompt, score, mask_score, parent, seen_by),
         rle=None if rle is None else json.loads(rle),
         flags=tuple(json.loads(flags)),
     )

@@ -212,7 +212,30 @@ _TABLES_4 = (
     "CREATE UNIQUE INDEX openings_first ON openings (student, test) WHERE reuse IS NULL",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES_1, _TABLES_2, _TABLES_3, _TABLES_4)
+_TABLES_5 = (
+    # JSON list of [model, score]: who of an ensemble saw the object.
+    "ALTER TABLE annotations ADD COLUMN sources TEXT NOT NULL DEFAULT '[]'",
+    """CREATE TABLE frames (
+        sha256 TEXT NOT NULL REFERENCES images,
+        video TEXT NOT NULL,  -- sha256 of its bytes, or the address of a stream with the number of its recording
+        number INTEGER NOT NULL,  -- from 0, as decoded
+        seconds REAL NOT NULL,  -- from the beginning of the video
+        scene INTEGER NOT NULL,  -- counts the cuts before it
+        picked INTEGER NOT NULL,  -- 0: it lies between picked frames, and its labels were propagated from them
+        PRIMARY KEY (video, number)
+    )""",
+    "CREATE INDEX frames_by_image ON frames (sha256)",
+    """CREATE TABLE tracks (
+        video TEXT NOT NULL,
+        track INTEGER NOT NULL,  -- one object that is seen in several frames
+        sha256 TEXT NOT NULL REFERENCES images,
+        annotation_id TEXT NOT NULL,  -- no foreign key: the label may be replaced later
+        PRIMARY KEY (video, track, sha256)
+    )""",
+    "CREATE INDEX tracks_by_image ON tracks (sha256)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES_1, _TABLES_2, _TABLES_3, _TABLES_4, _TABLES_5)
 """Step i takes a database from version i to version i + 1; a step that was released never changes."""
 
 

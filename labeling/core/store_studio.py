@@ -249,10 +249,14 @@ class StudioLedger:
 def _entry(annotation: Annotation) -> dict[str, Any]:
     """Return what ``asdict`` does, which takes longer than all else that a push does here."""
     entry = {name: getattr(annotation, name) for name in _ANNOTATION_FIELDS}
-    return {**entry, "provenance": {name: getattr(annotation.provenance, name) for name in _PROVENANCE_FIELDS}}
+    made = {name: getattr(annotation.provenance, name) for name in _PROVENANCE_FIELDS}
+    if not made["sources"]:
+        del made["sources"]  # as it was before there were ensembles: what did not change is not sent again
+    return {**entry, "provenance": made}
 
 
 def _annotation(entry: dict[str, Any]) -> Annotation:
-    made = Provenance(**entry["provenance"])
+    seen_by = tuple((name, score) for name, score in entry["provenance"].get("sources", ()))
+    made = Provenance(**{**entry["provenance"], "sources": seen_by})
     box, flags = tuple(entry["box_xyxy"]), tuple(entry["flags"])
     return Annotation(**{**entry, "provenance": made, "box_xyxy": box, "flags": flags})

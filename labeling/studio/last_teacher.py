@@ -12,6 +12,7 @@ from ..core.store import Store
 from ..project import Project
 from ..teachers.backends import TeacherSpec
 from ..teachers.filter_settings import FilterSettings
+from ..teachers.members import with_members
 
 if TYPE_CHECKING:
     from ..teachers.teacher import Teacher
@@ -28,9 +29,10 @@ def teacher_spec(store: Store, *, trust_weights: bool) -> TeacherSpec:
     kept = _settings(store)["teacher"]
     known = {field.name for field in fields(TeacherSpec)}.difference(_OF_THIS_CALL)
     chosen = {name: value for name, value in kept.items() if name in known}
-    if chosen.get("class_names") is not None:
-        chosen["class_names"] = Path(chosen["class_names"])
-    return TeacherSpec(**chosen, trust_weights=trust_weights)
+    for name in ("class_names", "embeddings", "exemplars"):
+        if chosen.get(name) is not None:
+            chosen[name] = Path(chosen[name])
+    return with_members(TeacherSpec(**chosen, trust_weights=trust_weights))
 
 
 def last_teacher(project: Project, store: Store, *, trust_weights: bool = False) -> Teacher:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from ..core.store import Store
 from ..core.store_studio import StudioLedger, Target, content_hash
 from ..queue import Queued, order
+from ..trust.parts import note_parts
 from .chunks import Packer, Parcel, chunks
 from .client import StudioClient
 from .media import Media
@@ -76,7 +77,7 @@ def rehearse(store: Store, client: StudioClient, found: Found | None, wishes: Wi
     if found is None:
         return foresee(store, None, wishes, *warnings)
     target = found.target or Target(_UNKNOWN, client.url, int(found.there["id"]), "", "local", None)
-    selection = select(store, target, wishes.only, again=wishes.again)
+    selection = _selected(store, target, wishes)
     if trusted(client, store, target, selection.new):
         return _foreseen(store, selection, wishes, warnings)
     there = survey(client, store, target)
@@ -91,7 +92,7 @@ def rehearse(store: Store, client: StudioClient, found: Found | None, wishes: Wi
 
 def foresee(store: Store, target: Target | None, wishes: Wishes, *warnings: str) -> Pushed:
     """Return what a push would do if the server has what the ledger says; nobody is asked."""
-    return _foreseen(store, select(store, target, wishes.only, again=wishes.again), wishes, list(warnings))
+    return _foreseen(store, _selected(store, target, wishes), wishes, list(warnings))
 
 
 def version_warnings(client: StudioClient) -> list[str]:
@@ -129,7 +130,7 @@ class _Push:
         self._done.adopted += len(arrived)
         selection = self._agreed()
         self._done.unchanged, self._done.left_out = selection.unchanged, selection.withdrawn
-        self._done.set_aside = selection.set_aside
+        self._done.set_aside, self._done.accepted = selection.set_aside, selection.skipped
         waiting = _length(selection.new, self._wishes)
         notes = notes_of(self._store, self._wishes.only)
         packer = Packer(
@@ -143,7 +144,7 @@ class _Push:
         )
         renewal = Renewal(self._client, self._store, self._target, packer, self._pause, self._done)
         if waiting:
-            self._send(packer, selection.new, waiting, shown)
+            self._send(packer, selection, waiting, shown)
         renewal.change(selection.changed)
         renewal.ask(selection.asked)
         if self._wishes.overlap is not None:
@@ -167,7 +168,7 @@ class _Push:
         return self._select()
 
     def _select(self) -> Selection:
-        return select(self._store, self._target, self._wishes.only, again=self._wishes.again)
+        return _selected(self._store, self._target, self._wishes)
 
     def _agree(self) -> None:
         found = agree(self._client, self._store, self._target)
@@ -176,7 +177,7 @@ class _Push:
         self._done.removed += found.removed
         self._done.attention = found.attention
 
-    def _send(self, packer: Packer, images: Sequence[str], waiting: int, shown: Shown) -> None:
+    def _send(self, packer: Packer, selection: Selection, waiting: int, shown: Shown) -> None:
         def sent(chunk: Sequence[Parcel]) -> None:
             if not self._done.new:
                 # People open it to see what came of their words; a blind one shows nothing.
@@ -185,20 +186,25 @@ class _Push:
             self._done.new += len(chunk)
             self._done.blind += sum(parcel.row.blind for parcel in chunk)
             self._done.drawn += sum(parcel.row.drawn for parcel in chunk)
+            self._done.audits += sum(parcel.row.sha256 in audits for parcel in chunk)
             shown(self._done.new, waiting - len(self._done.refused))
 
+        audits = frozenset(selection.audits)
         shown(0, waiting)
-        pieces = self._checked(chunks(packer.parcels(_queue(self._store, images, self._wishes))))
+        queue = _queue(self._store, selection, self._wishes)
+        pieces = self._checked(chunks(packer.parcels(queue)), selection.since)
         Sender(self._client, self._ledger, self._target, self._pause).send(pieces, sent)
         # A request that was given up may have been carried out after all.
         if not agrees(self._client, self._store, self._target):
             self._agree()
 
-    def _checked(self, pieces: Iterator[list[Parcel]]) -> Iterator[list[Parcel]]:
-        """Pass chunks on once the first picture was seen as people will see it."""
+    def _checked(self, pieces: Iterator[list[Parcel]], since: float) -> Iterator[list[Parcel]]:
+        """Pass chunks on, the first picture seen as people will see it, and noted what the lot speaks for."""
         for number, chunk in enumerate(pieces):
             if not number:
                 self._media.check(chunk[0].address)
+            if since:
+                note_parts(self._store, {parcel.row.sha256: since for parcel in chunk if parcel.row.drawn})
             yield chunk
 
     def _overlap(self, percent: float) -> None:
@@ -214,12 +220,28 @@ def _length(images: Sequence[str], wishes: Wishes) -> int:
     return len(images) if wishes.limit is None else min(len(images), wishes.limit)
 
 
-def _queue(store: Store, images: Sequence[str], wishes: Wishes) -> Iterator[Queued]:
-    return islice(order(store, images, audit_share=wishes.audit_share), wishes.limit)
+def _selected(store: Store, target: Target | None, wishes: Wishes) -> Selection:
+    return select(
+        store,
+        target,
+        wishes.only,
+        again=wishes.again,
+        accepted=wishes.accepted,
+        audit_share=wishes.audit_share,
+    )
+
+
+def _queue(store: Store, selection: Selection, wishes: Wishes) -> Iterator[Queued]:
+    """Return what is sent in order: first the audits of what skips review, since the permission hangs on them."""
+    audits = set(selection.audits)
+    first = (Queued(sha256, True) for sha256 in selection.new if sha256 in audits)
+    others = [sha256 for sha256 in selection.new if sha256 not in audits]
+    return islice(chain(first, order(store, others, audit_share=wishes.audit_share)), wishes.limit)
 
 
 def _foreseen(store: Store, selection: Selection, wishes: Wishes, warnings: list[str]) -> Pushed:
-    waiting = list(_queue(store, selection.new, wishes))
+    waiting = list(_queue(store, selection, wishes))
+    audits = set(selection.audits)
     return Pushed(
         new=len(waiting),
         drawn=sum(entry.drawn for entry in waiting),
@@ -228,5 +250,7 @@ def _foreseen(store: Store, selection: Selection, wishes: Wishes, warnings: list
         asked=len(selection.asked),
         left_out=selection.withdrawn,
         set_aside=selection.set_aside,
+        accepted=selection.skipped,
+        audits=sum(entry.sha256 in audits for entry in waiting),
         warnings=warnings,
     )

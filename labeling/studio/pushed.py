@@ -23,6 +23,7 @@ class Wishes:
         blind_share: share of images that people see without predictions, in [0, 1].
         overlap: percent of the tasks that two people shall see, in [1, 100]; None leaves the project as it is.
         boxes: rectangles only; masks stay out of the review.
+        accepted: images that skip review, but for those that the lot takes.
 
     Raises:
         InputError: a number is out of range.
@@ -35,6 +36,7 @@ class Wishes:
     blind_share: float = BLIND_SHARE
     overlap: float | None = None
     boxes: bool = False
+    accepted: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
@@ -60,6 +62,8 @@ class Pushed:
         withdrawn: tasks that people have deleted since the last push.
         left_out: images that are not sent since people deleted their task.
         set_aside: images that are not sent since people decided to drop them, or that they repeat another one.
+        accepted: images that are not sent since they skip review.
+        audits: new tasks that came by lot out of those that would skip review.
         removed: second tasks of one image that nobody had touched, deleted.
         blind: new tasks without predictions.
         drawn: new tasks that came by lot.
@@ -80,6 +84,8 @@ class Pushed:
     withdrawn: int = 0
     left_out: int = 0
     set_aside: int = 0
+    accepted: int = 0
+    audits: int = 0
     removed: int = 0
     blind: int = 0
     drawn: int = 0

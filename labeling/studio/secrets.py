@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from ..core.errors import InputError, StateError
+from ..core.private_files import read_private, write_private
 from ..core.strict import StrictModel
 from ..project import Project
 from .folder import secrets_path
-from .private_files import read_private, write_private
 from .server import running
 
 EMAIL = "labelstill@localhost"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -13,9 +13,13 @@ from ..core.store import Store
 from ..core.store_decisions import DECISIONS, DecisionLedger
 from ..core.store_studio import StudioLedger, Target
 from ..core.strict import did_you_mean
-from ..queue import set_aside
+from ..queue import AUDIT_SHARE, lot, set_aside
+from ..trust.sureness import NEVER, surest
 
-Kind = Literal["class", "state", "decision"]
+Kind = Literal["class", "state", "decision", "sure"]
+
+_LOT = "gold"
+"""The decision that is a draw by lot: no wish that people look at an image again."""
 
 _WAITING: frozenset[str] = frozenset({"prelabelled", "pushed"})
 _STATES = tuple(state for state in get_args(ImageState) if state != "quarantined")
@@ -23,10 +27,15 @@ _STATES = tuple(state for state in get_args(ImageState) if state != "quarantined
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One ``--only``: images with an object of a class, in a state, or about which something was decided."""
+    """One ``--only``: images with an object of a class, in a state, decided about, or the surest share of all."""
 
     kind: Kind
     value: str
+
+    @property
+    def share(self) -> float:
+        """Which share of the images that wait, the surest, is meant; in (0, 1]."""
+        return float(self.value)
 
 
 @dataclass(slots=True)
@@ -40,6 +49,9 @@ class Selection:
         unchanged: how many have a task and nothing new to send.
         withdrawn: how many are left out since people deleted their task.
         set_aside: how many are left out since people decided to drop them, or that they repeat another one.
+        skipped: how many are left out since they may skip review.
+        audits: those of the new ones that may skip review, and that the lot has chosen all the same.
+        since: lowest score that the lot speaks for, where it draws among a part of all; 0 for all.
     """
 
     new: list[str] = field(default_factory=list)
@@ -48,6 +60,9 @@ class Selection:
     unchanged: int = 0
     withdrawn: int = 0
     set_aside: int = 0
+    skipped: int = 0
+    audits: list[str] = field(default_factory=list)
+    since: float = 0.0
 
 
 def conditions(texts: Sequence[str], store: Store) -> tuple[Condition, ...]:
@@ -59,17 +74,27 @@ def conditions(texts: Sequence[str], store: Store) -> tuple[Condition, ...]:
     return tuple(_condition(text, store) for text in texts)
 
 
-def select(store: Store, target: Target | None, only: Sequence[Condition] = (), *, again: bool = False) -> Selection:
+def select(
+    store: Store,
+    target: Target | None,
+    only: Sequence[Condition] = (),
+    *,
+    again: bool = False,
+    accepted: Collection[str] = (),
+    audit_share: float = AUDIT_SHARE,
+) -> Selection:
     """Sort the images that have a file and meet every condition.
 
-    Without a state or decision among the conditions, images are new only while they wait for people and nobody has
-    decided to leave them out.
+    Without a state or decision (but gold) among the conditions, images are new only while they wait for people and
+    nobody has decided to leave them out.
 
     Args:
         store: labels.db.
         target: None where nothing was ever pushed.
         only: see ``conditions``.
         again: what people deleted counts as new.
+        accepted: images that may skip review; they are new only where the lot has chosen them.
+        audit_share: of the accepted images, which the lot takes; the same image always draws the same lot.
     """
     ledger = StudioLedger(store)
     rows = {task.sha256: task for task in ledger.tasks(target)} if target is not None else {}
@@ -77,10 +102,10 @@ def select(store: Store, target: Target | None, only: Sequence[Condition] = (), 
     states: dict[str, str] = dict(
         store.rows("SELECT sha256, state FROM v_images WHERE sha256 IS NOT NULL AND state <> 'quarantined'")
     )
-    matching, notes = _matching(store, states, only)
-    any_state = any(condition.kind in ("state", "decision") for condition in only)
+    matching, notes, since = _matching(store, states, only)
+    any_state = any(condition.kind in ("state", "decision") and condition.value != _LOT for condition in only)
     left_out = set_aside(store)
-    chosen = Selection()
+    chosen = Selection(since=since)
     for sha256 in matching:
         task = rows.get(sha256)
         if task is not None and task.state == "sent":
@@ -96,8 +121,11 @@ def select(store: Store, target: Target | None, only: Sequence[Condition] = (), 
             chosen.set_aside += 1
         elif task is not None and task.state == "withdrawn" and not again:
             chosen.withdrawn += 1
+        elif sha256 in accepted and lot(sha256, "audit 0") >= audit_share:
+            chosen.skipped += 1
         else:
             chosen.new.append(sha256)
+            chosen.audits += [sha256] if sha256 in accepted else []
     return chosen
 
 
@@ -107,7 +135,7 @@ def notes_of(store: Store, only: Sequence[Condition]) -> dict[str, str]:
     return {
         sha256: note or condition.value
         for condition in only
-        if condition.kind == "decision"
+        if condition.kind == "decision" and condition.value != _LOT
         for sha256, note in ledger.images(condition.value).items()
     }
 
@@ -117,17 +145,25 @@ def labels_to_push(store: Store, sha256: str, state: ImageState) -> list[Annotat
     return store.annotations_of(sha256, "human" if state in ("reviewed", "reviewed-empty") else "machine")
 
 
-def _matching(store: Store, states: dict[str, str], only: Sequence[Condition]) -> tuple[list[str], dict[str, str]]:
+def _matching(
+    store: Store, states: dict[str, str], only: Sequence[Condition]
+) -> tuple[list[str], dict[str, str], float]:
+    """Return the images that meet all conditions, what to tell people, and from which score on they are all images."""
     notes = notes_of(store, only)
-    matching = set(states)
+    matching, since = set(states), 0.0
     for condition in only:
+        if condition.kind == "sure":
+            level, images = surest(store, condition.share)
+            matching, since = matching & images, max(since, level)
+            continue
+        since = NEVER
         if condition.kind == "class":
             matching &= _with_class(store, condition.value)
         elif condition.kind == "state":
             matching &= {sha256 for sha256, state in states.items() if state == condition.value}
         else:
             matching &= DecisionLedger(store).images(condition.value).keys()
-    return sorted(matching), notes
+    return sorted(matching), notes, since
 
 
 def _with_class(store: Store, class_name: str) -> set[str]:
@@ -143,10 +179,24 @@ def _condition(text: str, store: Store) -> Condition:
     spelled = f"decision:{text}" if text.strip() in DECISIONS else text
     kind, colon, value = (part.strip() for part in spelled.partition(":"))
     if not colon or not value or kind not in get_args(Kind):
-        raise InputError(f"--only {text!r}: expected class:NAME, state:STATE, or a decision such as relabel")
+        raise InputError(
+            f"--only {text!r}: expected class:NAME, state:STATE, sure:SHARE, or a decision such as relabel"
+        )
+    if kind == "sure":
+        return Condition("sure", _share(text, value))
     known = {"class": store.class_names, "state": lambda: _STATES, "decision": DecisionLedger(store).names}
     names = tuple(known[kind]())
     if value not in names:
         near = did_you_mean(value, names) or f"; there is no {kind} yet"
         raise InputError(f"--only {text!r}: no image can have the {kind} {value!r}{near}")
     return Condition(kind, value)  # type: ignore[arg-type]
+
+
+def _share(text: str, value: str) -> str:
+    try:
+        share = float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise InputError(f"--only {text!r}: expected a share above 0 and up to 1, such as sure:0.25")
+    return value

@@ -14,11 +14,11 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from ..core.errors import ServerError
+from ..core.private_files import read_private, write_private
 from ..core.strict import StrictModel
 from ..project import Project
 from .environment import DEFAULT_PORT, is_label_studio
 from .folder import data_path, log_path, make_folders, record_path, server_environment
-from .private_files import read_private, write_private
 from .processes import birth, end
 
 START_WITHIN_S = 300.0

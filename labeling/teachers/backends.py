@@ -1,4 +1,4 @@
-"""The table of detectors and segmenters: where they are written, what they need, which weights they take."""
+"""From the name of a detector or segmenter to a loaded model: which weights, and what decides its answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,94 +15,30 @@ from ..core.errors import BackendError, InputError, MissingExtraError
 from ..core.ontology import Ontology
 from ..core.store_rows import Machine, shown_path
 from ..core.strict import did_you_mean
+from .catalogue import DETECTORS, SEGMENTERS, STUDENT, Backend
 from .hub import cached_snapshot, fetch
+from .licences import require_accepted
 from .student_runs import STUDENT_FILE, find_student
 
 if TYPE_CHECKING:
     from .interfaces import Detector, Segmenter
 
-STUDENT = "student"
-"""The detector that was trained here."""
+__all__ = ["DETECTORS", "SEGMENTERS", "STUDENT", "Backend", "TeacherSpec", "WeightsRef"]
 
-_BUNDLED = Path(__file__).resolve().parent.parent / "demo" / "teacher"
-_WEIGHT_SUFFIXES = (".json", ".safetensors", ".txt")
+_WEIGHT_SUFFIXES = (".json", ".safetensors", ".txt", ".pth", ".pt")
 _FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".onnx", ".ckpt")
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """One way to detect or to segment.
-
-    Attributes:
-        target: "module:Class", relative to this package, imported when it is built.
-        extra: the extra of this distribution that brings its libraries.
-        default_weights: hub id or folder; None where the user has to name the weights.
-        licence: of the default weights and the library, for the report.
-        default_score: smallest detector score kept where neither the user nor the class says otherwise.
-        segmenter: the segmenter that follows this detector.
-        options: fields of TeacherSpec that the class takes besides weights and device.
-        version: counts changes of the adapter that change its answers.
-    """
-
-    target: str
-    extra: str
-    default_weights: str | None
-    licence: str
-    default_score: float = 0.0
-    segmenter: str = "none"
-    options: tuple[str, ...] = ()
-    version: int = 1
-
-
-DETECTORS: Mapping[str, Backend] = {
-    "bundled": Backend(
-        ".detectors.grounding_dino:GroundingDinoDetector",
-        extra="teacher",
-        default_weights=str(_BUNDLED / "detector"),
-        licence="Apache-2.0",
-        default_score=0.5,
-        segmenter="bundled",
-    ),
-    "grounding-dino": Backend(
-        ".detectors.grounding_dino:GroundingDinoDetector",
-        extra="teacher",
-        default_weights="IDEA-Research/grounding-dino-tiny",
-        licence="Apache-2.0",
-        default_score=0.3,
-        segmenter="sam2",
-    ),
-    "ultralytics": Backend(
-        ".detectors.ultralytics:UltralyticsDetector",
-        extra="student",
-        default_weights=None,
-        licence="AGPL-3.0",
-        default_score=0.25,
-        segmenter="sam2",
-        options=("class_names", "trust_weights"),
-    ),
-    STUDENT: Backend(
-        ".detectors.ultralytics:UltralyticsDetector",
-        extra="student",
-        default_weights=None,
-        licence="AGPL-3.0",
-        default_score=0.25,
-    ),
+OPTIONS: Mapping[str, tuple[str, str]] = {
+    "class_names": ("--class-names", "is for detectors with a fixed vocabulary"),
+    "embeddings": ("--embeddings", "is for detectors whose text encoder is another model"),
+    "exemplars": ("--exemplar", "is for detectors that learn from pictures"),
+    "prompts_per_pass": ("--prompts-per-pass", "is for detectors that read captions"),
 }
+_PLAIN_OPTIONS = ("prompts_per_pass", "tile")
 
-SEGMENTERS: Mapping[str, Backend] = {
-    "bundled": Backend(
-        ".segmenters.sam2:Sam2Segmenter",
-        extra="teacher",
-        default_weights=str(_BUNDLED / "segmenter"),
-        licence="Apache-2.0",
-    ),
-    "sam2": Backend(
-        ".segmenters.sam2:Sam2Segmenter",
-        extra="teacher",
-        default_weights="facebook/sam2.1-hiera-small",
-        licence="Apache-2.0",
-    ),
-}
+ENSEMBLE_SCORE = 0.5
+"""Scores of an ensemble's members are bent so that the default of each becomes this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +55,11 @@ class TeacherSpec:
         default_score: smallest score kept for classes without one of their own; None for the backend's.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         trust_weights: allow a pickled module as weights.
+        embeddings: file with one embedding per prompt, for a detector whose text encoder is not here.
+        exemplars: folder with one folder of pictures per class, for things that no word describes.
+        prompts_per_pass: most prompts that share a forward pass; None for as many as fit.
+        tile: side in pixels of the tiles that images are cut into; None cuts very large ones alone, 0 none.
+        members: the detectors of an ensemble, whose ``detector`` is their names with commas; empty for one detector.
     """
 
     detector: str = "grounding-dino"
@@ -130,6 +71,11 @@ class TeacherSpec:
     default_score: float | None = None
     device: str = "auto"
     trust_weights: bool = False
+    embeddings: Path | None = None
+    exemplars: Path | None = None
+    prompts_per_pass: int | None = None
+    tile: int | None = None
+    members: tuple[TeacherSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +94,19 @@ class WeightsRef:
 
 
 def detector_backend(spec: TeacherSpec) -> Backend:
-    """Return the table row of the detector. Raises InputError for an unknown name."""
-    return _row(DETECTORS, spec.detector, "detector")
+    """Return the table row of the detector; of an ensemble one for all. Raises InputError for an unknown name."""
+    if not spec.members:
+        return _row(DETECTORS, spec.detector, "detector")
+    rows = [detector_backend(member) for member in spec.members]
+    first = next((row.segmenter for row in rows if row.segmenter != "none"), "none")
+    return Backend(
+        ".detectors.ensemble:EnsembleDetector",
+        extra="ensemble",
+        default_weights=None,
+        licence="; ".join(dict.fromkeys(row.licence for row in rows)),
+        default_score=ENSEMBLE_SCORE,
+        segmenter=first,
+    )
 
 
 def segmenter_backend(spec: TeacherSpec) -> tuple[str, Backend | None]:
@@ -172,8 +129,19 @@ def effective_scores(spec: TeacherSpec, ontology: Ontology) -> tuple[float, ...]
     return tuple(spec.score if spec.score is not None else default if score is None else score for score in own)
 
 
+def check_weights(spec: TeacherSpec) -> None:
+    """Find all weights of a spec, or raise as ``require_accepted`` and ``resolve_weights`` do."""
+    for member in spec.members or (spec,):
+        require_accepted(member.detector, detector_backend(member))
+        detector_weights(member)
+    name, backend = segmenter_backend(spec)
+    if backend is not None:
+        require_accepted(name, backend)
+    segmenter_weights(spec)
+
+
 def detector_weights(spec: TeacherSpec, *, download: bool = True) -> WeightsRef:
-    """Return the detector's weights; see ``resolve_weights``, and for a student ``find_student``."""
+    """Return the weights of one detector; see ``resolve_weights``, and for a student ``find_student``."""
     weights = spec.weights
     if spec.detector == STUDENT and weights is not None:
         weights = str(find_student(Path(), weights))
@@ -229,12 +197,26 @@ def resolve_weights(
 
 
 def build_detector(spec: TeacherSpec) -> Detector:
-    """Load the detector of a spec."""
-    backend = detector_backend(spec)
-    if spec.class_names is not None and "class_names" not in backend.options:
-        raise InputError(
-            f"--class-names is for detectors with a fixed vocabulary, {spec.detector} reads the prompts: leave it out"
+    """Load the detector of a spec.
+
+    Raises:
+        InputError: a setting that the detector does not have, or a licence that nobody has accepted.
+        BackendError: see ``resolve_weights``. MissingExtraError: a library is not installed.
+    """
+    if spec.members:
+        from .detectors.ensemble import EnsembleDetector, Member
+
+        return EnsembleDetector(
+            [
+                Member(model_name(replace(one, segmenter="none")), build_detector(one), detector_backend(one))
+                for one in spec.members
+            ]
         )
+    backend = detector_backend(spec)
+    for option, (flag, why) in OPTIONS.items():
+        if getattr(spec, option) is not None and option not in backend.options:
+            raise InputError(f"{flag} {why}, {spec.detector} does not take it: leave it out")
+    require_accepted(spec.detector, backend)
     options = {option: getattr(spec, option) for option in backend.options}
     return cast("Detector", _build(backend, detector_weights(spec).path, device=spec.device, **options))
 
@@ -245,12 +227,13 @@ def build_segmenter(spec: TeacherSpec) -> Segmenter | None:
     ref = segmenter_weights(spec)
     if backend is None or ref is None:
         return None
+    require_accepted(segmenter_backend(spec)[0], backend)
     return cast("Segmenter", _build(backend, ref.path, device=spec.device))
 
 
 def model_name(spec: TeacherSpec) -> str:
     """Return the name under which labels of this teacher are kept: "detector/weights", "+ segmenter/weights"."""
-    names = [f"{spec.detector}/{detector_weights(spec).name}"]
+    names = [" & ".join(f"{one.detector}/{detector_weights(one).name}" for one in spec.members or (spec,))]
     ref = segmenter_weights(spec)
     if ref is not None:
         names.append(f"{segmenter_backend(spec)[0]}/{ref.name}")
@@ -266,14 +249,27 @@ def teacher_fingerprint(spec: TeacherSpec, hash_file: Callable[[Path], str]) -> 
         spec: the teacher.
         hash_file: path -> sha256 hex; the caller may remember unchanged files.
     """
+    if spec.members:
+        alone = [replace(one, segmenter="none") for one in spec.members]
+        shared = [["ensemble", 1], *(teacher_fingerprint(one, hash_file) for one in alone)]
+        return _digest([*shared, *_segmenter_parts(spec, hash_file)])
     ref = detector_weights(spec)
     parts: list[object] = [_identity(spec.detector, detector_backend(spec), ref, hash_file)]
-    if spec.class_names is not None:
-        parts.append(hash_file(spec.class_names))
+    parts += [hash_file(file) for file in (spec.class_names, spec.embeddings) if file is not None]
+    if spec.exemplars is not None:
+        pictures = sorted(file for file in spec.exemplars.rglob("*") if file.is_file())
+        parts.append([[str(file.relative_to(spec.exemplars)), hash_file(file)] for file in pictures])
+    parts += [[name, value] for name in _PLAIN_OPTIONS if (value := getattr(spec, name)) is not None]
+    return _digest([*parts, *_segmenter_parts(spec, hash_file)])
+
+
+def _segmenter_parts(spec: TeacherSpec, hash_file: Callable[[Path], str]) -> list[object]:
     name, backend = segmenter_backend(spec)
     segmenter = segmenter_weights(spec)
-    if backend is not None and segmenter is not None:
-        parts.append(_identity(name, backend, segmenter, hash_file))
+    return [] if backend is None or segmenter is None else [_identity(name, backend, segmenter, hash_file)]
+
+
+def _digest(parts: list[object]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -27,7 +27,9 @@ class Detected:
     Attributes:
         detections: ``xyxy`` (n, 4) float32 absolute pixels of the upright image, ``confidence`` (n,) float32 in
             [0, 1], ``class_id`` (n,) int positions in the ontology, ``data["prompt"]`` (n,) object array of the prompt
-            that won each box, and, where the detector has them, ``data["feature"]`` (n, d) float16 pooled features.
+            that won each box, and, where the detector has them, ``data["feature"]`` (n, d) float16 pooled features,
+            ``data["rle"]`` (n,) object array of masks or None with ``data["mask_score"]`` (n,) float32, and, of an
+            ensemble, ``data["sources"]`` (n,) object array of tuples of (model, score).
         image_feature: (d,) float16 pooled features of the image encoder, or None.
         dropped: how many raw boxes the detector itself could not use, by reason.
     """

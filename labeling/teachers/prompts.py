@@ -74,7 +74,9 @@ def normalise_prompt(prompt: str) -> str:
     return " ".join(_DELIMITERS.sub(" ", prompt).lower().split())
 
 
-def pack_prompts(ontology: Ontology, vocabulary: Vocabulary, limit: int) -> tuple[Chunk, ...]:
+def pack_prompts(
+    ontology: Ontology, vocabulary: Vocabulary, limit: int, prompts_per_pass: int | None = None
+) -> tuple[Chunk, ...]:
     """Pack all prompts into as few captions as fit, cut at class borders.
 
     The classes are packed in the order of their prompts and not of the ontology, so that the same classes in another
@@ -85,13 +87,18 @@ def pack_prompts(ontology: Ontology, vocabulary: Vocabulary, limit: int) -> tupl
         ontology: classes and prompts.
         vocabulary: the detector's own tokenizer.
         limit: most tokens of a caption, special tokens included (256 for GroundingDINO).
+        prompts_per_pass: most prompts of a caption; None for as many as fit.
 
     Raises:
-        InputError: a prompt is empty, has a word that the detector does not know, is too long for one caption, or
-            reads the same as a prompt of another class.
+        InputError: ``prompts_per_pass`` is below 1, or a prompt is empty, has a word that the detector does not know,
+            is too long for one caption, or reads the same as a prompt of another class.
     """
+    if prompts_per_pass is not None and prompts_per_pass < 1:
+        raise InputError(f"prompts per pass is {prompts_per_pass}: expected a whole number from 1")
     encoded = _encode(ontology, vocabulary)
     room = limit - 2
+    # Every prompt takes at least two tokens, so that room never allows more prompts than this.
+    most = prompts_per_pass or room
     for prompt, _, ids in encoded:
         if len(ids) + 1 > room:
             raise InputError(
@@ -105,10 +112,10 @@ def pack_prompts(ontology: Ontology, vocabulary: Vocabulary, limit: int) -> tupl
     used = 0
     for entries in by_class.values():
         whole = sum(len(ids) + 1 for _, _, ids in entries)
-        blocks = [entries] if whole <= room else [[entry] for entry in entries]
+        blocks = [entries] if whole <= room and len(entries) <= most else [[entry] for entry in entries]
         for block in blocks:
             length = sum(len(ids) + 1 for _, _, ids in block)
-            if used + length > room:
+            if used + length > room or len(captions[-1]) + len(block) > most:
                 captions.append([])
                 used = 0
             captions[-1].extend(block)

@@ -16,6 +16,8 @@ from . import backends, filters
 from .filter_settings import FilterSettings
 from .filters import Drops
 from .interfaces import Detected, Detector, RgbImage, Segmenter
+from .tiles import Tiling, tiling_of
+from .tiling import TILED, TiledDetector, TiledSegmenter
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -32,12 +34,14 @@ class Labelled:
         image_feature: (d,) float16 pooled features of the image, or None.
         drops: how many boxes were dropped, by (reason, class name).
         faint: boxes below the scores but not far, best first, without masks and ``data``; no labels.
+        notes: how the image was looked at, where that is out of the ordinary: ``tiled``.
     """
 
     detections: sv.Detections
     image_feature: npt.NDArray[np.float16] | None
     drops: Drops
     faint: sv.Detections
+    notes: tuple[str, ...] = ()
 
 
 class Teacher:
@@ -56,6 +60,7 @@ class Teacher:
         settings: FilterSettings,
         model: str = "",
         machine: Machine = "teacher",
+        tiling: Tiling | None = None,
     ) -> None:
         """Combine the parts.
 
@@ -67,6 +72,7 @@ class Teacher:
             settings: of the filters.
             model: name for the provenance of the labels.
             machine: whose labels they are.
+            tiling: which images are labelled piece by piece; None for none.
         """
         if len(scores) != len(ontology.classes):
             raise InputError(f"expected {len(ontology.classes)} scores, one per class, got {len(scores)}")
@@ -77,6 +83,11 @@ class Teacher:
         self.settings = settings
         self.model = model
         self.machine = machine
+        self._tiling = tiling
+        self._detector, self._segmenter = detector, segmenter
+        if tiling is not None:
+            self._detector = TiledDetector(detector, tiling, min(self.scores))
+            self._segmenter = TiledSegmenter(segmenter, tiling) if segmenter is not None else None
 
     def label(self, images: Sequence[RgbImage]) -> list[Labelled]:
         """Return one result per image, in order. Raises BackendError; lets torch.OutOfMemoryError through."""
@@ -84,16 +95,16 @@ class Teacher:
 
     def detect(self, images: Sequence[RgbImage]) -> list[Labelled]:
         """Return the filtered boxes of each image, without masks."""
-        found = self.detector.detect(images, self.ontology, min(self.scores) * self.settings.faint_share)
+        found = self._detector.detect(images, self.ontology, min(self.scores) * self.settings.faint_share)
         if len(found) != len(images):
             raise BackendError(f"the detector answered {len(found)} results for {len(images)} images")
         return [self._filtered(image, detected) for image, detected in zip(images, found, strict=True)]
 
     def segment(self, images: Sequence[RgbImage], labelled: Sequence[Labelled]) -> list[Labelled]:
         """Return the same boxes with their masks."""
-        if self.segmenter is None:
+        if self._segmenter is None:
             return list(labelled)
-        masks = self.segmenter.segment(images, [one.detections.xyxy for one in labelled])
+        masks = self._segmenter.segment(images, [one.detections.xyxy for one in labelled])
         results = []
         for one, segmented in zip(labelled, masks, strict=True):
             if len(segmented.rles) != len(one.detections):
@@ -117,9 +128,11 @@ class Teacher:
         )
         faint = filters.faint(found, detections, (width, height), self.scores, self.settings)
         drops.update({(reason, ""): count for reason, count in detected.dropped.items()})
-        detections.data["rle"] = np.full(len(detections), None, dtype=object)
-        detections.data["mask_score"] = np.full(len(detections), np.nan, dtype=np.float32)
-        return Labelled(detections, detected.image_feature, drops, faint)
+        if "rle" not in detections.data:  # some detectors draw masks themselves
+            detections.data["rle"] = np.full(len(detections), None, dtype=object)
+            detections.data["mask_score"] = np.full(len(detections), np.nan, dtype=np.float32)
+        notes = (TILED,) if self._tiling is not None and self._tiling.cuts(image) else ()
+        return Labelled(detections, detected.image_feature, drops, faint, notes)
 
 
 def build_teacher(spec: backends.TeacherSpec, ontology: Ontology, settings: FilterSettings) -> Teacher:
@@ -129,6 +142,7 @@ def build_teacher(spec: backends.TeacherSpec, ontology: Ontology, settings: Filt
         BackendError: weights are absent or of the wrong kind. MissingExtraError: a library is not installed.
         InputError: an unknown backend, class, prompt or device.
     """
+    tiling = tiling_of(spec.tile)
     detector = backends.build_detector(spec)
     # A prompt that the detector cannot read is refused here, before the first image is decoded.
     detector.detect([], ontology, 1.0)
@@ -140,4 +154,5 @@ def build_teacher(spec: backends.TeacherSpec, ontology: Ontology, settings: Filt
         settings,
         backends.model_name(spec),
         backends.machine(spec),
+        tiling,
     )

@@ -167,8 +167,22 @@ def check_model_folder(folder: Path, model_types: tuple[str, ...]) -> str:
     return str(found)
 
 
-def load_pretrained(model_class: Any, folder: Path, device: torch.device) -> Any:
+def load_pretrained(
+    model_class: Any,
+    folder: Path,
+    device: torch.device,
+    *,
+    config: Any = None,
+    tensors: dict[str, torch.Tensor] | None = None,
+) -> Any:
     """Return the transformers model of a local folder in evaluation mode, float32, on a device.
+
+    Args:
+        model_class: of transformers.
+        folder: where configuration and weights lie; names them in messages where ``tensors`` are given.
+        device: where the model goes.
+        config: the configuration of a model whose folder has none.
+        tensors: weights under the names of transformers, instead of those in the folder; each has to have its place.
 
     Raises:
         BackendError: a file is corrupt, or the weights do not fill the model.
@@ -181,7 +195,12 @@ def load_pretrained(model_class: Any, folder: Path, device: torch.device) -> Any
     try:
         with _LOADING:
             model, info = model_class.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+                folder if tensors is None else None,
+                config=config,
+                state_dict=tensors,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
             )
     except Exception as error:  # from_pretrained raises whatever its parts raise
         raise BackendError(f"weights {folder} could not be loaded ({_first_line(error)})") from error
@@ -190,6 +209,11 @@ def load_pretrained(model_class: Any, folder: Path, device: torch.device) -> Any
         raise BackendError(
             f"weights {folder} do not fill the model of its config.json: {len(unfilled)} tensors are missing or of "
             f"another shape, the first is {unfilled[0]}"
+        )
+    if tensors is not None and info["unexpected_keys"]:
+        names = sorted(map(str, info["unexpected_keys"]))
+        raise BackendError(
+            f"weights {folder}: {len(names)} tensors have no place in the model, the first is {names[0]}"
         )
     return model.float().eval().to(device)
 

@@ -1,12 +1,13 @@
-"""How much better does a student look when a split by lot cuts bursts? Planted bursts, two splits, one clean test.
+"""How much better does a student look when a split by lot cuts bursts? Planted bursts, one test, two trainings.
 
     .venv/bin/python scripts/student/measure_leak.py [--seeds 3] [--shared ../shared] [--work DIR] [--json]
 
-Of the raccoon photos 40 are set aside as the clean test. Every other photo gets two neighbours, as a burst has them:
-shifted by up to 4 %, a little brighter or darker, encoded again. The whole is cut into train, val and test by
-`labelstill split`, and by lot. A student is taught with either train part, from the same weights, for equally many
-epochs, and measured on the test part of its own split and on the clean test. What the first exceeds the second by is
-the inflation.
+Every raccoon photo gets two neighbours, as a burst has them: shifted by up to 4 %, a little brighter or darker,
+encoded again. The whole is cut into train, val and test by lot, and by `labelstill split`; the audit counts the leaks
+of either. Then two students learn from the same weights, for equally many epochs, from equally many images, and are
+measured on the same test part of the split by lot: `leaky` has learned from neighbours of test images, as they lie in
+train, `honest` has not, since they were taken out (as many others were taken out of the leaky train part, by lot). What
+the first exceeds the second by is the inflation.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ from distill.splitting.given import given_split
 from distill.students import TrainSettings, student
 from distill.training import Teaching, train
 from labeling.core.store import Store
+from labeling.core.store_splits import Part
 from labeling.project import Project
 from labeling.stored_photos import StoredPhotos, loader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CLEAN, NEIGHBOURS, LONGEST = 40, 2, 400
+NEIGHBOURS, LONGEST = 2, 400
 SHIFT, LIGHT = 0.04, 0.08
 EPOCHS, SIDE = 10, 224
-WAYS = ("labelstill", "lot")
+WAYS = ("leaky", "honest")
 
 Box = tuple[float, float, float, float]
 
@@ -62,45 +64,39 @@ class Bench:
         self.project = Project.open(folder)
         with self.project.open_store() as store:
             self.names = {Path(one.paths[0]).stem: str(one.sha256) for one in store.iter_images("human")}
-            labelstill("split", "--project", str(folder), "--name", "first-look")
-            planted = {sha256 for name, sha256 in self.names.items() if not name.startswith("clean")}
-            alike = {one for group in duplicates(store).groups if planted & set(group.members) for one in group.members}
-        self.clean = sorted(set(self.names.values()) - planted - alike)
+
+    def leaks(self, seed: int) -> Cell:
+        """Return how many leaks the audit finds in a split by lot and in one by the command."""
+        with self.project.open_store() as store:
+            given_split(store, self._lists(seed), name=f"lot-{seed}")
+            labelstill("split", "--project", str(self.project.root), "--name", f"ours-{seed}", "--seed", str(seed))
+            alike = duplicates(store)
+            return {way: audit(store, read_split(store, f"{way}-{seed}"), alike).leaks for way in ("lot", "ours")}
 
     def measure(self, way: str, seed: int) -> Cell:
-        """Split, train, and measure on both tests."""
+        """Train on the split by lot, with or without the neighbours of its test part, and measure there."""
         name = f"{way}-{seed}"
         with self.project.open_store() as store:
-            if way == "lot":
-                self._by_lot(store, name, seed)
-            else:
-                self._ours(store, name, seed)
+            lists = self._lists(seed)
+            tested = {stem.rpartition("-")[0] for stem in lists["test"]}
+            # The val part chooses the epoch, so it knows none of the test part either.
+            kin = [stem for stem in lists["train"] if stem.rpartition("-")[0] in tested]
+            others = [stem for stem in lists["train"] if stem.rpartition("-")[0] not in tested]
+            gone = kin if way == "honest" else random.Random(seed).sample(others, len(kin))
+            taught = [stem for stem in lists["train"] if stem not in set(gone)]
+            chosen = [stem for stem in lists["val"] if stem.rpartition("-")[0] not in tested]
+            given_split(store, {"train": taught, "val": chosen, "test": lists["test"]}, name=name)
             split = read_split(store, name)
-            leaks = audit(store, split, duplicates(store)).leaks
             settings = TrainSettings("yolov8n", self.start, EPOCHS, SIDE, 16, seed, "cpu")
             run = train(self.project, store, split, settings, Teaching(oversample=False))
-            own = [image for image in split.images("test") if image not in self.clean]
-            return {
-                "own": self._ap50(store, run.weights, own), "clean": self._ap50(store, run.weights, self.clean),
-                "leaks": leaks, "train": len(split.images("train")), "test": len(own),
-            }  # fmt: skip
+            ap50 = self._ap50(store, run.weights, list(split.images("test")))
+            return {"ap50": ap50, "train": len(taught), "test": len(lists["test"]), "kin": len(kin)}
 
-    def _ours(self, store: Store, name: str, seed: int) -> None:
-        """Split as the command does; the clean test, which nothing resembles, is taken out of the parts afterwards."""
-        labelstill("split", "--project", str(self.project.root), "--name", name, "--seed", str(seed), "--fresh")
-        split = read_split(store, name)
-        stem_of = {sha256: stem for stem, sha256 in self.names.items()}
-        lists = {
-            part: [stem_of[one] for one in split.images(part) if one not in self.clean]
-            for part in ("train", "val", "test")
-        }
-        given_split(store, lists, name=name)  # type: ignore[arg-type]
-
-    def _by_lot(self, store: Store, name: str, seed: int) -> None:
-        stems = sorted(stem for stem, sha256 in self.names.items() if sha256 not in self.clean)
+    def _lists(self, seed: int) -> dict[Part, list[str]]:
+        stems = sorted(self.names)
         random.Random(seed).shuffle(stems)
         first, second = round(0.7 * len(stems)), round(0.85 * len(stems))
-        given_split(store, {"train": stems[:first], "val": stems[first:second], "test": stems[second:]}, name=name)
+        return {"train": stems[:first], "val": stems[first:second], "test": stems[second:]}
 
     def _ap50(self, store: Store, weights: Path, images: list[str]) -> float:
         pupil = student("ultralytics").load(weights, "cpu")
@@ -130,9 +126,8 @@ def plant(source: Path, folder: Path) -> None:
             photo = opened.convert("RGB")
         boxes = [tuple(float(one.find(f"bndbox/{side}").text) for side in ("xmin", "ymin", "xmax", "ymax"))  # type: ignore[union-attr, arg-type]
                  for one in ET.parse(file).getroot().iter("object")]  # fmt: skip
-        clean = number < CLEAN
-        for frame in range(1 if clean else 1 + NEIGHBOURS):
-            name = f"{'clean' if clean else 'burst'}-{number:03d}-{frame}"
+        for frame in range(1 + NEIGHBOURS):
+            name = f"burst-{number:03d}-{frame}"
             shot, moved = neighbour(photo, boxes, lot if frame else None)  # type: ignore[arg-type]
             (folder / f"{name}.jpg").write_bytes(shot)
             width, height = Image.open(io.BytesIO(shot)).size
@@ -173,23 +168,29 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     bench = Bench(options.shared, options.work)
+    leaks = [cell(options.work / "cells", f"leaks-{seed}", partial(bench.leaks, seed)) for seed in range(options.seeds)]
     found = {
         (way, seed): cell(options.work / "cells", f"{way}-{seed}", partial(bench.measure, way, seed))
         for seed in range(options.seeds)
         for way in WAYS
     }
     if options.json:
-        print(json.dumps([{"way": way, "seed": seed, **one} for (way, seed), one in found.items()], indent=1))
+        rows = [{"way": way, "seed": seed, **one} for (way, seed), one in found.items()]
+        print(json.dumps({"leaks": leaks, "trainings": rows}, indent=1))
         return
-    print(f"YOLOv8n from COCO weights, {SIDE} px, {EPOCHS} epochs, {options.seeds} seeds, CPU\n")
-    print("| split | leaks found | AP50 on its own test | AP50 on the clean test | inflation |\n|---|---|---|---|---|")
-    for way in WAYS:
-        cells = [found[way, seed] for seed in range(options.seeds)]
-        own, clean = [one["own"] for one in cells], [one["clean"] for one in cells]
-        inflation = [mine - theirs for mine, theirs in zip(own, clean, strict=True)]
-        leaks = ", ".join(str(one["leaks"]) for one in cells)
-        row = (way, leaks, mean_and_spread(own), mean_and_spread(clean), mean_and_spread(inflation, "+.3f"))
-        print(f"| {' | '.join(row)} |")
+    first = found[WAYS[0], 0]
+    print(
+        f"YOLOv8n from COCO weights, {SIDE} px, {EPOCHS} epochs, {options.seeds} seeds, CPU; {first['train']} images "
+        f"taught, {first['test']} tested\n\n"
+        f"leaks found by the audit: {', '.join(str(one['lot']) for one in leaks)} in splits by lot, "
+        f"{', '.join(str(one['ours']) for one in leaks)} in those of labelstill split\n\n"
+        "| train part | AP50 on the test part of the split by lot |\n|---|---|"
+    )
+    values = {way: [found[way, seed]["ap50"] for seed in range(options.seeds)] for way in WAYS}
+    print(f"| with neighbours of test images, as lot left them | {mean_and_spread(values['leaky'])} |")
+    print(f"| without them, as many images | {mean_and_spread(values['honest'])} |")
+    more = [one - other for one, other in zip(values["leaky"], values["honest"], strict=True)]
+    print(f"| inflation | {mean_and_spread(more, '+.3f')} |")
 
 
 if __name__ == "__main__":

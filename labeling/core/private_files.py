@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ..core.errors import InputError, StateError
+from .errors import InputError, StateError
 
 Model = TypeVar("Model", bound=BaseModel)
 
