@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES: Mapping[str, str] = {
     "numpy": "", "opencv-python-headless": "", "pillow": "", "pycocotools": "", "pydantic": "",
     "transformers": "teacher", "supervision": "teacher", "ultralytics": "student", "faster-coco-eval": "student",
+    "rf-sam-2": "sam2", "timm": "timm", "ensemble-boxes": "ensemble", "av": "video",
     "httpx": "studio", "label-studio-sdk": "studio", "scikit-learn": "studio", "scipy": "studio",
     "krippendorff": "studio", "fiftyone": "curate", "matplotlib": "curate",
     "onnx": "edge", "onnxruntime": "edge", "onnxslim": "edge",

@@ -97,6 +97,11 @@ class LabelJob:
         """Classes that the student who labels does not know."""
         return tuple(name for name in self.ontology.names if self.student and name not in self.student.classes)
 
+    @property
+    def moving(self) -> int:
+        """How many videos and streams the job was asked to read."""
+        return len(self._wanted.videos) + len(self._wanted.streams)
+
     @cached_property
     def load(self) -> Load:
         """Decodes one file as project.yaml says."""

@@ -1,6 +1,6 @@
 """Label a made video of moving warehouse objects with the bundled teacher, and compare with what was drawn.
 
-Usage: python scripts/measure_video.py [--seconds S] [--size W H] [--json]
+Usage: python scripts/measure_video.py [--seconds S] [--size W H] [--seed N] [--json]
 
 Two shots with a cut between them; in the first, everything stands still for a quarter of the video. The truth of every
 frame is exact: the box around the visible pixels of each object. Prints how many frames were taken, how many boxes are
@@ -30,8 +30,7 @@ from labeling.cli import main as labelstill
 from labeling.core.matching import match
 from labeling.core.store import Store
 from labeling.demo.objects import COLOURS, NOUNS, Brush
-from labeling.demo.scenes import _draw_room, _thing
-from labeling.demo.scenes import _Placed as Placed
+from labeling.demo.scenes import draw_room, thing_of
 from labeling.video.ledger import FrameLedger
 
 FPS = 10
@@ -84,7 +83,7 @@ def movers(rng: np.random.Generator, first: int, count: int) -> list[Mover]:
 def shot(rng: np.random.Generator, actors: list[Mover], when: list[float], size_wh: tuple[int, int]) -> Iterator[Any]:
     """Yield (picture, truths) for each moment in [0, 1] of a shot."""
     width, height = size_wh
-    room = _draw_room(rng, width, height, height * 0.3)
+    room = draw_room(rng, width, height, height * 0.3)
     for moment in when:
         picture, ids = room.copy(), np.zeros((height, width), np.uint8)
         alone: dict[int, int] = {}
@@ -108,16 +107,15 @@ def _truths(actors: list[Mover], ids: npt.NDArray[np.uint8], alone: dict[int, in
         mask = ids == number
         if mask.sum() < _MIN_VISIBLE * alone[number] or min(mask.any(0).sum(), mask.any(1).sum()) < _MIN_SIDE:
             continue
-        thing = _thing(Placed(actor.noun, actor.colour, (0.0, 0.0), 1.0, 1.0, 0, mask, alone[number]), mask)
-        truths.append(Truth(actor.number, actor.noun, thing.box_xyxy))
+        truths.append(Truth(actor.number, actor.noun, thing_of(actor.noun, actor.colour, mask).box_xyxy))
     return truths
 
 
-def write_video(path: Path, seconds: float, size_wh: tuple[int, int]) -> list[list[Truth]]:
+def write_video(path: Path, seconds: float, size_wh: tuple[int, int], seed: int = 0) -> list[list[Truth]]:
     """Encode the video and return what is in each frame."""
     import av
 
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(SEED + seed)
     frames = round(seconds * FPS)
     still, first = frames // 4, frames * 5 // 8
     moving = np.linspace(0, 1, first - still)
@@ -145,11 +143,11 @@ def write_video(path: Path, seconds: float, size_wh: tuple[int, int]) -> list[li
     return truth
 
 
-def measure(seconds: float, size_wh: tuple[int, int]) -> dict[str, Any]:
+def measure(seconds: float, size_wh: tuple[int, int], seed: int = 0) -> dict[str, Any]:
     """Make the video, label it, split it, and return every figure."""
     with tempfile.TemporaryDirectory(prefix="labelstill-video-") as folder:
         root = Path(folder)
-        truth = write_video(root / "moving.mp4", seconds, size_wh)
+        truth = write_video(root / "moving.mp4", seconds, size_wh, seed)
         began = monotonic()
         told = _told("label", str(root / "moving.mp4"), "--project", folder, "--classes", ", ".join(_NOUNS),
                      "--detector", "bundled", "--json")  # fmt: skip
@@ -226,9 +224,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"))
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    figures = measure(asked.seconds, tuple(asked.size))
+    figures = measure(asked.seconds, tuple(asked.size), asked.seed)
     if asked.json:
         print(json.dumps(figures))
     else:

@@ -319,9 +319,11 @@ def test_the_choices_are_those_of_the_command() -> None:
     flags = set(inspect.signature(read_request).parameters)
     arguments = inspect.signature(labeling.label).parameters
     assert {"detector", "weights", "score"} < flags & set(arguments)
-    # The images and classes have types of their own; nothing is written, so there is no project; the rest is equal.
+    # The images and classes have types of their own; nothing is written, so there is no project and no frame of a
+    # video; the rest is equal.
     assert set(arguments) - flags == {"images"}
-    assert flags - set(arguments) - {"preview"} == {"photos", "project", "classes", "limit", "as_json"}
+    of_videos = {"every", "fps", "seconds", "propagate", "propagate_every"}
+    assert flags - set(arguments) - of_videos - {"preview"} == {"photos", "project", "classes", "limit", "as_json"}
     assert arguments["detector"].default == "grounding-dino"
 
 

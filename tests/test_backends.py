@@ -11,7 +11,7 @@ import pytest
 
 from labeling.core.errors import BackendError, InputError, LabelstillError, MissingExtraError
 from labeling.core.ontology import Ontology, OntologyClass
-from labeling.teachers import backends
+from labeling.teachers import backends, hub
 from labeling.teachers.backends import DETECTORS, SEGMENTERS, TeacherSpec
 from labeling.teachers.licences import accept
 from tests import paths
@@ -111,6 +111,41 @@ def test_the_fingerprint_does_not_depend_on_where_the_weights_lie(spec: TeacherS
     assert backends.teacher_fingerprint(moved, sha256) == backends.teacher_fingerprint(spec, sha256)
 
 
+def test_hidden_files_among_exemplars_are_no_part_of_the_fingerprint(spec: TeacherSpec, tmp_path: Path) -> None:
+    crops = tmp_path / "crops"
+    (crops / "box").mkdir(parents=True)
+    (crops / "box" / "a.png").write_text("picture")
+    shown = TeacherSpec("yoloe", str(tmp_path / "detector"), exemplars=crops, segmenter="none")
+    first = backends.teacher_fingerprint(shown, sha256)
+    (crops / ".DS_Store").write_text("x")
+    (crops / ".cache").mkdir()
+    (crops / ".cache" / "b.png").write_text("x")
+    assert backends.teacher_fingerprint(shown, sha256) == first
+    (crops / "box" / "b.png").write_text("another")
+    assert backends.teacher_fingerprint(shown, sha256) != first
+
+
+@pytest.mark.parametrize("detector", ["grounding-dino", "groundingdino-py"])
+def test_what_lies_beside_an_original_checkpoint_is_part_of_its_fingerprint(detector: str, tmp_path: Path) -> None:
+    (tmp_path / "swint.pth").write_text("weights")
+    spec = TeacherSpec(detector, str(tmp_path / "swint.pth"), segmenter="none")
+    seen = [backends.teacher_fingerprint(spec, sha256)]
+    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"):
+        for content in ("{}", '{"size": 1}'):
+            (tmp_path / name).write_text(content)
+            seen.append(backends.teacher_fingerprint(spec, sha256))
+    assert len(set(seen)) == 9
+    (tmp_path / "README.md").write_text("not part of the model")
+    (tmp_path / "other.pth").write_text("other weights")
+    assert backends.teacher_fingerprint(spec, sha256) == seen[-1]
+    # A weight file may be renamed, and a checkpoint of another kind does not read a tokenizer.
+    (tmp_path / "swint.pth").rename(tmp_path / "renamed.pth")
+    renamed = TeacherSpec(detector, str(tmp_path / "renamed.pth"), segmenter="none")
+    assert backends.teacher_fingerprint(renamed, sha256) == seen[-1]
+    yolo = TeacherSpec("ultralytics", str(tmp_path / "renamed.pth"), segmenter="none")
+    assert backends.detector_weights(yolo).files == (tmp_path / "renamed.pth",)
+
+
 def test_a_fingerprint_needs_no_heavy_library(spec: TeacherSpec) -> None:
     script = (
         "import sys\nfrom labeling.teachers import backends\n"
@@ -144,6 +179,33 @@ def test_a_hub_id_is_found_in_the_cache_and_its_absence_said_in_one_line(
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(BackendError, match="are not on this machine"):
         backends.detector_weights(TeacherSpec())
+
+
+@pytest.mark.parametrize(
+    ("settings", "cache"),
+    [
+        ({}, ".cache/huggingface/hub"),
+        ({"XDG_CACHE_HOME": "{home}/x"}, "x/huggingface/hub"),
+        ({"HF_HOME": "~/h", "XDG_CACHE_HOME": "{home}/x"}, "h/hub"),
+        ({"HF_HUB_CACHE": "~/c", "HF_HOME": "{home}/h"}, "c"),
+    ],
+)
+def test_the_cache_is_where_the_hub_puts_it(
+    settings: dict[str, str], cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value.format(home=tmp_path))
+    repository = tmp_path / cache / "models--a--b"
+    snapshot = model_folder(repository / "snapshots" / "1")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1")
+    assert hub.cached_snapshot("a/b") == snapshot
+    (snapshot / "model.safetensors").unlink()
+    assert hub.cached_snapshot("a/b") is None
+    assert hub.cached_snapshot("a/b", needs=("vocab.txt", "config.json")) == snapshot
 
 
 @pytest.mark.parametrize(

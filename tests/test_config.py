@@ -70,6 +70,14 @@ filters: {nms_iou: 1, class_agnostic_nms: true, min_area_px: 0, full_image_share
         ("name: 5\n", "1: name: expected text, got 5: put it in quotes"),
         ("name: x\nteacher:\n  batch: many\n", "3: teacher.batch: expected auto or a whole number from 1, got 'many'"),
         ("name: x\nteacher:\n  batch: true\n", "3: teacher.batch: expected auto or a whole number from 1, got True"),
+        (
+            "name: x\nteacher:\n  tile: 63\n",
+            "3: teacher.tile: expected 0 for no tiles, or a side of 64 pixels or more, got 63",
+        ),
+        (
+            "name: x\nteacher:\n  tile: false\n",
+            "3: teacher.tile: expected 0 for no tiles, or a side of 64 pixels or more, got False",
+        ),
         ("name: x\nteacher:\n  score: '0.3'\n", "3: teacher.score: expected a number, got '0.3'"),
         ("name: x\nteacher:\n  score: 1.5\n", "3: teacher.score: expected less than or equal to 1, got 1.5"),
         ("name: x\nfilters:\n  nms_iou: .inf\n", "3: filters.nms_iou: expected"),
@@ -230,9 +238,12 @@ def test_schema_accepts_what_the_reader_accepts_and_refuses_what_it_refuses() ->
     validator.validate(
         {"name": "x", "classes": ["a", {"name": "b", "prompts": ["p"], "aliases": ["c"]}], "teacher": {"batch": 3}}
     )
+    for tile in (None, 0, 64):
+        validator.validate({"name": "x", "teacher": {"tile": tile}})
     for wrong in (
         {"nmae": "x"},
         {"name": "x", "teacher": {"batch": "many"}},
+        {"name": "x", "teacher": {"tile": 63}},
         {"name": "x", "classes": [{"nam": "a"}]},
         {"name": "x", "classes": [{"name": "a", "aliases": "b"}]},
         {"name": "x", "filters": {"nms_iou": 2}},

@@ -91,10 +91,10 @@ def test_every_block_is_of_a_known_kind_and_what_is_not_run_says_why() -> None:
     assert {words[0] for words in run} == {COMMAND}
     # The make targets, whose commands are run elsewhere, and the way through the app, which a browser test goes.
     assert [words[1] for words in skipped] == [
-        "demo", "test", "curate", "curate", "push", "distill", "split", "train", "evaluate", "label", "export", "bench",
-            "-r", "monitor",
+        "demo", "test", "label", "label", "next", "feasibility", "calibrate", "accept", "curate", "curate", "push",
+        "distill", "split", "train", "evaluate", "label", "export", "bench", "-r", "monitor",
     ]  # fmt: skip
-    assert len(run) == 17
+    assert len(run) == 18
     assert [len(block.commands) for block in CONSOLE if block.on_server] == [5]
     assert [len(block.commands) for block in CONSOLE if block.flags] == [2]
     assert sum(block.kind == "python" for block in BLOCKS) == 1
@@ -128,6 +128,7 @@ def answers(newcomer: Path) -> list[tuple[list[str], CompletedProcess[str]]]:
 def test_every_command_of_the_readme_runs(answers: list[tuple[list[str], CompletedProcess[str]]]) -> None:
     assert {words[0] for words, _ in answers} == {
         "label",
+        "teachers",
         "status",
         "report",
         "convert",
@@ -138,7 +139,7 @@ def test_every_command_of_the_readme_runs(answers: list[tuple[list[str], Complet
     }
     failed = [(shlex.join(words), answer.stderr) for words, answer in answers if answer.returncode != 0]
     assert failed == []
-    assert len(answers) == 12
+    assert len(answers) == 13
 
 
 @pytest.mark.torch

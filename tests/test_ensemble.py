@@ -154,10 +154,23 @@ def test_a_member_that_fails_or_leaves_images_out_is_an_error() -> None:
         def detect(self, images: Sequence[RgbImage], ontology: Ontology, floor: float) -> list[Detected]:
             return super().detect(images[1:], ontology, floor)
 
+    class Ignorant(Fixed):
+        def detect(self, images: Sequence[RgbImage], ontology: Ontology, floor: float) -> list[Detected]:
+            raise InputError("prompt 'a' is not known")
+
+    class Full(Fixed):
+        def detect(self, images: Sequence[RgbImage], ontology: Ontology, floor: float) -> list[Detected]:
+            raise MemoryError
+
     good = member("good", [])
-    for broken, message in [(Failing([]), "out of order"), (Short([]), "bad answered 1 results for 2 images")]:
+    for broken, error, message in [
+        (Failing([]), BackendError, "^bad: out of order"),
+        (Short([]), BackendError, "bad answered 1 results for 2 images"),
+        (Ignorant([]), InputError, "^bad: prompt 'a' is not known"),
+        (Full([]), MemoryError, None),  # the caller asks again for fewer images
+    ]:
         ensemble = EnsembleDetector([good, replace(good, model="bad", detector=broken)])
-        with pytest.raises(BackendError, match=message):
+        with pytest.raises(error, match=message):
             ensemble.detect([IMAGE, IMAGE], ONTOLOGY, 0.5)
 
 

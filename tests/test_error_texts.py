@@ -21,19 +21,20 @@ from tests.error_cases import GENERAL, HELD, Case, split
 from tests.error_cases_edge import EDGE
 from tests.error_cases_student import STUDENT
 from tests.error_cases_studio import STUDIO
+from tests.error_cases_trust import TRUST
 from tests.fakes import draw
 from tests.paths import ROOT
 from tests.privileges import bound_by_file_modes
 
 SNAPSHOT = ROOT / "tests" / "snapshots" / "errors.txt"
-CASES = 218
+CASES = 241
 #: What differs from run to run, and how it is shown.
 SHIFTING = {
     r"process \d+": "process N",
     r"127\.0\.0\.1:\d+": "127.0.0.1:PORT",
     r"labelstill [0-9a-f]{32}": "labelstill ID",
 }
-ALL = [*GENERAL, *STUDIO, *STUDENT, *EDGE]
+ALL = [*GENERAL, *STUDIO, *STUDENT, *EDGE, *TRUST]
 
 
 @pytest.fixture
@@ -77,6 +78,7 @@ def test_every_error_reads_as_it_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     texts = []
     for number, case in enumerate(ALL):
         (folder := tmp_path / f"{number:03d}").mkdir()

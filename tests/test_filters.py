@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import tracemalloc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.core.geometry import iou
+from labeling.teachers import filters
+from labeling.teachers.filter_settings import drop_words
 from labeling.teachers.filters import FilterSettings, apply
+from labeling.teachers.seams import COARSE, CUT
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -121,6 +126,45 @@ def test_equal_boxes_with_equal_scores_leave_the_first() -> None:
     kept, drops = apply(detections(rows), SIZE_WH, NAMES, (0.3,) * 3, FilterSettings())
     assert kept.data["prompt"].tolist() == ["prompt 0"]
     assert drops == {("nms", "box"): 39}
+
+
+def test_thousands_of_boxes_of_one_class_need_no_matrix_of_all_pairs() -> None:
+    """3,000 boxes in pairs of which one goes; a matrix of them takes 9 million numbers several times over."""
+    corner = np.array([(x, y) for x in range(0, 1500, 30) for y in range(0, 900, 30)], dtype=np.float32)
+    boxes = np.concatenate([np.hstack([corner, corner + 20]), np.hstack([corner + 1, corner + 20])])
+    rows = [(tuple(box), 0.5, 0, "box") for box in boxes.tolist()]
+    many = detections(rows)
+    importlib.import_module("torchvision.ops")  # 130 MB of Python are none of the boxes' doing
+    tracemalloc.start()
+    kept, drops = apply(many, (1500, 900), NAMES, (0.3,) * 3, FilterSettings())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept.xyxy.tolist() == boxes[:1500].tolist()
+    assert drops == {("nms", "box"): 1500}
+    assert peak < 60_000_000
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.95), st.booleans())
+def test_both_ways_of_finding_doubles_agree(seed: int, nms_iou: float, agnostic: bool) -> None:
+    random = np.random.default_rng(seed)
+    corner = random.integers(0, 60, (80, 2))
+    boxes = np.hstack([corner, corner + random.integers(3, 40, (80, 2))]).clip(0, 60)
+    chosen = random.integers(0, 3, 80).tolist()
+    rows = [(tuple(box), score, kind, "p") for box, score, kind in zip(boxes, random.random(80), chosen, strict=True)]
+    options = FilterSettings(nms_iou, agnostic)
+    expected, counts = apply(detections(rows), SIZE_WH, NAMES, (0.1,) * 3, options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filters, "_MATRIX", 10)
+        found, others = apply(detections(rows), SIZE_WH, NAMES, (0.1,) * 3, options)
+    assert found.xyxy.tolist() == expected.xyxy.tolist()
+    assert found.data["feature"].tolist() == expected.data["feature"].tolist()
+    assert others == counts
+
+
+def test_every_reason_of_a_drop_has_words() -> None:
+    assert drop_words(CUT) == "part of an object at the edge of a tile"
+    assert "seen more closely in a smaller tile" in drop_words(COARSE)
 
 
 _number = st.one_of(

@@ -15,6 +15,7 @@ import pytest
 
 from labeling.core.errors import BackendError, InputError
 from labeling.core.ontology import Ontology, OntologyClass, parse_classes
+from labeling.teachers.catalogue import DETECTORS
 from labeling.teachers.interfaces import Detected, RgbImage
 from tests import tiny_models
 
@@ -258,3 +259,41 @@ def test_the_full_size_default_model_runs(tmp_path: Path, capsys: pytest.Capture
             f"\nGroundingDINO-T, random weights: {parameters:.0f} M parameters, one 640x480 photo at 1066x800, "
             f"3 prompts: {seconds:.1f} s on {detector._device}, process peak {peak_gb:.1f} GB\n"
         )
+
+
+def test_one_prompt_per_pass_gives_what_each_prompt_gives_alone(tmp_path: Path) -> None:
+    from labeling.teachers.detectors.grounding_dino import GroundingDinoDetector
+
+    weights = tiny_models.save_grounding_dino(tmp_path)
+    ontology = parse_classes("box: box | red box, cone")
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    apart = GroundingDinoDetector(weights, "cpu", prompts_per_pass=1)
+    assert [[span.prompt for span in chunk.spans] for chunk in apart.chunks(ontology)] == [
+        ["box"],
+        ["red box"],
+        ["cone"],
+    ]
+    found = apart.detect([image], ontology, 0.0)[0].detections
+    whole = GroundingDinoDetector(weights, "cpu")
+    assert len(whole.chunks(ontology)) == 1
+    for prompt, class_id in ontology.prompts:
+        alone = whole.detect([image], parse_classes(prompt), 0.0)[0].detections
+        rows = found.data["prompt"] == prompt
+        np.testing.assert_allclose(found.xyxy[rows], alone.xyxy, atol=1e-3)
+        np.testing.assert_allclose(found.confidence[rows], alone.confidence, atol=1e-6)
+        assert set(found.class_id[rows]) == {class_id}
+    with pytest.raises(InputError, match="prompts per pass is 0: expected a whole number from 1"):
+        GroundingDinoDetector(weights, "cpu", prompts_per_pass=0).chunks(ontology)
+
+
+@pytest.mark.parametrize("size_wh", [(700, 100), (3000, 90), (100, 800)])
+def test_the_small_bundled_model_takes_photos_of_any_ratio(size_wh: tuple[int, int]) -> None:
+    from labeling.teachers.detectors.grounding_dino import GroundingDinoDetector
+
+    detector = GroundingDinoDetector(Path(str(DETECTORS["bundled"].default_weights)), "cpu")
+    width, height = size_wh
+    image = np.full((height, width, 3), 90, dtype=np.uint8)
+    boxes = detector.detect([image], parse_classes("pallet"), 0.0)[0].detections.xyxy
+    assert len(boxes) > 0
+    # The canvas is padded to a ratio of six, no more.
+    assert boxes.max() <= max(size_wh) * 1.5

@@ -393,7 +393,7 @@ def test_not_one_usable_image_is_one_sentence(
     poison(tmp_path / "photos" / "b.png")
     assert main(command(tmp_path, *flags)) == 1
     output = capsys.readouterr()
-    assert "none of the 2 image files can be used; the first: " in output.err
+    assert "none of the 2 files can be used; the first: " in output.err
     assert output.err.count("error: ") == 1
     if flags:
         assert list(json.loads(output.out)) == ["error"]

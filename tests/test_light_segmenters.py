@@ -22,7 +22,11 @@ IMAGES = [photo(50, 70, 1), photo(96, 40, 2), photo(64, 64, 3)]
 NO_BOXES = np.zeros((0, 4), dtype=np.float32)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+#: The package sam2 has quick tests of its own in test_sam2_native.py.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=[pytest.mark.slow] if kind == "sam2-native" else []) for kind in KINDS],
+)
 def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     import torch
 

@@ -170,3 +170,39 @@ def test_without_a_tokenizer_the_error_names_file_and_command(
     shutil.copy(checkpoint, tmp_path / "alone.pth")
     with pytest.raises(BackendError, match=r"vocab\.txt.*hf download google-bert/bert-base-uncased vocab\.txt"):
         GroundingDinoDetector(tmp_path / "alone.pth", "cpu")
+
+
+def test_the_tokenizer_of_the_hub_is_found_although_no_weights_lie_beside_it(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labeling.teachers.detectors.grounding_dino import GroundingDinoDetector
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--google-bert--bert-base-uncased"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(checkpoint.parent / name, snapshot)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(checkpoint, alone)
+    shutil.copy(checkpoint.parent / "preprocessor_config.json", alone)
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    one, other = (
+        GroundingDinoDetector(path, "cpu").detect([image], ONTOLOGY, 0.0)[0].detections
+        for path in (checkpoint, alone / checkpoint.name)
+    )
+    np.testing.assert_array_equal(one.xyxy, other.xyxy)
+
+
+def test_settings_of_images_that_cannot_be_read_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    from labeling.teachers.detectors.grounding_dino import GroundingDinoDetector
+
+    file = changed(checkpoint, tmp_path, lambda _: None)
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(BackendError, match="AutoImageProcessor could not be loaded") as caught:
+        GroundingDinoDetector(file, "cpu")
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -218,7 +218,7 @@ def test_not_one_usable_image_is_an_error_and_no_report(tmp_path: Path, capsys: 
     for number in range(4):
         (tmp_path / "photos" / f"{number}.jpg").write_bytes(b"no image")
     assert main(command(tmp_path, "--preview", "2")) == 1
-    assert "none of the 4 image files can be used" in capsys.readouterr().err
+    assert "none of the 4 files can be used" in capsys.readouterr().err
     assert not (tmp_path / "project").exists()
 
 

@@ -161,6 +161,19 @@ def test_photos_are_only_read(made: Made, photos: list[RgbImage]) -> None:
         np.testing.assert_array_equal(one.detections.xyxy, two.detections.xyxy)
 
 
+def test_a_photo_that_is_a_view_is_read_like_its_copy(made: Made, photos: list[RgbImage]) -> None:
+    for view in (photos[2][..., ::-1], photos[2][::-1, ::2]):
+        one, two = (made.detector.detect([photo], WORDS, 0.0)[0] for photo in (view, view.copy()))
+        np.testing.assert_array_equal(one.detections.xyxy, two.detections.xyxy)
+        np.testing.assert_array_equal(one.detections.confidence, two.detections.confidence)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 3)])
+def test_a_photo_of_any_shape_is_no_failure(made: Made, size: tuple[int, int]) -> None:
+    (found,) = made.detector.detect([np.full((*size, 3), 128, dtype=np.uint8)], WORDS, 0.0)
+    assert np.isfinite(found.detections.xyxy).all()
+
+
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_plain_photo_is_no_failure(made: Made, grey: int) -> None:
     (found,) = made.detector.detect([np.full((70, 50, 3), grey, dtype=np.uint8)], WORDS, 0.05)
@@ -313,6 +326,21 @@ def test_photos_and_boxes_are_only_read(cut: Cut, photos: list[RgbImage]) -> Non
         array.setflags(write=False)
     for one, two in zip(cut.segmenter.segment(locked, boxes), cut.masks, strict=True):
         assert one.rles == two.rles
+
+
+def test_a_photo_that_is_a_view_has_the_masks_of_its_copy(cut: Cut, photos: list[RgbImage]) -> None:
+    view = photos[2][..., ::-1]
+    one, two = (cut.segmenter.segment([photo], [cut.boxes[2]])[0] for photo in (view, view.copy()))
+    assert one.rles == two.rles
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 3)])
+def test_a_photo_of_any_shape_has_masks_like_any_other(cut: Cut, size: tuple[int, int]) -> None:
+    height, width = size
+    boxes = np.array([[0, 0, width, height], [0, 0, 0.5, 0.5]], dtype=np.float32)
+    (segmented,) = cut.segmenter.segment([np.full((*size, 3), 128, dtype=np.uint8)], [boxes])
+    assert len(segmented.rles) == 2
+    assert np.isfinite(segmented.scores).all()
 
 
 @pytest.mark.parametrize("grey", [0, 255])

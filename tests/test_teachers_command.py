@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from labeling.cli import main
 from labeling.teachers.catalogue import DETECTORS, SEGMENTERS
+from tests.fake_worker import environment
 
 Capture = pytest.CaptureFixture[str]
 
@@ -65,9 +67,11 @@ def test_on_a_bare_machine_what_came_along_is_ready_and_the_rest_says_what_to_ty
     assert {key for key, row in rows.items() if row["ready"]} == {("detector", "bundled"), ("segmenter", "bundled")}
     assert commands(rows["detector", "grounding-dino"]) == ["hf download IDEA-Research/grounding-dino-tiny"]
     assert commands(rows["detector", "sam3"]) == ["labelstill teachers accept sam3", "hf download facebook/sam3"]
-    assert commands(rows["detector", "yoloe"]) == ["labelstill label PHOTOS --detector yoloe --weights FILE"]
+    assert commands(rows["detector", "yoloe"]) == [
+        'labelstill label PHOTOS --classes "WORDS" --detector yoloe --weights FILE'
+    ]
     assert commands(rows["segmenter", "sam2-native"]) == [
-        "labelstill label PHOTOS --segmenter sam2-native --segmenter-weights FILE"
+        'labelstill label PHOTOS --classes "WORDS" --segmenter sam2-native --segmenter-weights FILE'
     ]
 
 
@@ -110,6 +114,28 @@ def test_an_environment_that_is_absent_names_the_command_that_makes_it(
         monkeypatch.setattr(readiness, "find", lambda name, found=found: found)
         asked = commands(listed(capsys)["detector", "groundingdino-py"])
         assert ("labelstill teachers install groundingdino-py" in asked) == (found is None)
+
+
+def test_an_environment_in_another_folder_is_found_by_what_install_says_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    folder = tmp_path / "with space"
+    with pytest.MonkeyPatch.context() as patch:
+        environment(folder, patch, "")
+    install = ["teachers", "install", "groundingdino-py", "--into", str(folder)]
+    assert main(install) == 0
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.endswith(f"is installed in {folder}")
+    assert second.endswith(f": export LABELSTILL_GROUNDINGDINO='{folder}'")
+    assert main([*install, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["folder"] == str(folder)
+    name, value = shlex.split(answer["export"])[0].split("=")
+    monkeypatch.setenv(name, value)
+    assert main(install) == 0
+    assert "export" not in capsys.readouterr().out
+    asked = commands(listed(capsys)["detector", "groundingdino-py"])
+    assert "labelstill teachers install groundingdino-py" not in asked
 
 
 def test_listing_takes_less_than_a_second_and_imports_no_model_library() -> None:
@@ -155,6 +181,8 @@ def test_on_a_terminal_a_person_is_asked(
         (["install", "sam3"], "'sam3' has no environment of its own"),
         (["install", "groundingdino"], "did you mean 'groundingdino-py'?"),
         (["remove", "sam3"], "labelstill teachers --help"),
+        (["accept", "sam3", "--yes", "--into", "x"], "--into says where labelstill teachers install puts"),
+        (["--into", "x"], "--into says where labelstill teachers install puts"),
     ],
 )
 def test_what_cannot_be_done_says_why_and_changes_nothing(

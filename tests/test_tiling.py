@@ -290,7 +290,7 @@ def test_a_panorama_is_never_shown_as_a_thin_strip() -> None:
     image = drawn((1000, 40), red=[(20, 5, 700, 35)], blue=[(900, 3, 930, 37)])
     assert all(min(pixels.shape[:2]) >= SIDE // 4 for _, pixels in looks(image, SIDE))
     labelled = found(image, Components(draws=True))
-    assert_same(boxes_of(labelled, 0), [(20, 5, 700, 35)], least_iou=0.75)
+    assert_same(boxes_of(labelled, 0), [(20, 5, 700, 35)], least_iou=0.7)
     assert_same(boxes_of(labelled, 1), [(900, 3, 930, 37)], least_iou=0.75)
     for rle, box in zip(labelled.detections.data["rle"], labelled.detections.xyxy, strict=True):
         assert rle["size"] == [40, 1000]

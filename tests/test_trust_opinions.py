@@ -15,6 +15,8 @@ from labeling.project import Project
 from labeling.teachers import filters
 from labeling.teachers.backends import TeacherSpec
 from labeling.teachers.filter_settings import FilterSettings
+from labeling.teachers.interfaces import Detector
+from labeling.teachers.tiling import TiledDetector
 from labeling.trust.opinions import Opinion, ask, kept, opinions_key
 from tests import fakes
 from tests import made_stores as made
@@ -99,6 +101,17 @@ def test_other_prompts_weights_and_floors_have_a_place_of_their_own_and_threshol
     assert opinions_key(room.store, replace(room.spec, score=0.9, segmenter="drawn"), ONTOLOGY) == key
     Path(str(room.spec.weights)).write_text("others")
     assert opinions_key(room.store, room.spec, ONTOLOGY) != key
+
+
+def test_large_images_are_looked_at_in_tiles_as_a_labelling_run_does(room: Room) -> None:
+    whole = ask(room.project, room.store, room.spec, ONTOLOGY, room.images)
+    detectors: dict[TeacherSpec, Detector] = {}
+    cut = ask(room.project, room.store, replace(room.spec, tile=64), ONTOLOGY, room.images, detectors=detectors)
+    assert isinstance(detectors[replace(room.spec, tile=64)], TiledDetector)
+    asked = [int(line.split()[-1]) for line in room.log.read_text().splitlines() if line.startswith("detect")]
+    assert sum(asked) > 2 * len(room.images)
+    for one, other in zip(whole, (kept(opinion, (0.5, 0.5), 0.5) for opinion in cut), strict=True):
+        assert sorted(one.boxes_xyxy.tolist()) == sorted(other.boxes_xyxy.tolist())
 
 
 def test_images_that_cannot_be_decoded_or_asked_are_left_out_with_their_reason(room: Room, tmp_path: Path) -> None:

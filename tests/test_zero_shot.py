@@ -220,7 +220,7 @@ def test_a_backbone_of_a_library_that_is_not_here_says_what_to_install(
     for file in omdet.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(MissingExtraError, match=r"timm is not installed; it comes with the extra 'edgetam'"):
+    with pytest.raises(MissingExtraError, match=r"timm is not installed; it comes with the extra 'timm'"):
         load_omdet(tmp_path)
 
 

@@ -36,5 +36,7 @@ DETECTORS: dict[str, Callable[[Path], TeacherSpec]] = {
     "grounding-dino/original": _original("grounding-dino"),
     "mm-grounding-dino": _folder("mm-grounding-dino"),
 }
+#: Its worker takes ten seconds of CPU to start.
+SLOW = frozenset({"groundingdino-py"})
 if worker_environment.find("groundingdino-py") is not None:
     DETECTORS["groundingdino-py"] = _original("groundingdino-py")

@@ -194,7 +194,7 @@ class Ending:
         if usable == 0 and self.quarantined and not self.plan.left:
             path, reason = self.quarantined[0]
             count = len(self.quarantined)
-            raise InputError(f"none of the {count} image files can be used; the first: {path}: {reason}")
+            raise InputError(f"none of the {count} files can be used; the first: {path}: {reason}")
         return QUARANTINED if self.quarantined else 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -223,6 +223,7 @@ class Ending:
                 }
                 for film in self.job.footage.films
             ],
+            "video_copies": self.job.footage.copies,
             "tracks": self.job.tracks,
             "propagated": asdict(self.job.propagated),
             "vanished": list(self.plan.vanished),
@@ -254,6 +255,7 @@ class Ending:
         if len(films) > _SHOWN_FILES:
             lines.append(f"             and {len(films) - _SHOWN_FILES} more videos: see --json")
         optional: list[tuple[int, Callable[[int], str]]] = [
+            (self.job.footage.copies, lambda n: f"copies       {n} videos hold what one of these holds, byte by byte"),
             (plan.unchanged, lambda n: f"unchanged    {n} images, their labels are up to date"),
             (plan.reviewed, lambda n: f"reviewed     {n} images, left alone"),
             (

@@ -14,6 +14,7 @@ from ..job import LabelRequest
 from ..preview import preview_job, throw_away_project
 from ..report import Preview, render
 from ..teachers.filter_settings import in_words
+from ..video.files import shown_address
 from .label import Ending, in_brackets
 from .progress import show_progress, stop_on_signals
 from .report import save_report
@@ -44,14 +45,17 @@ def preview(request: LabelRequest, count: int, *, as_json: bool = False) -> int:
     return code
 
 
+_FLAG_OF = {"exemplars": "--exemplar"}
+
+
 def command_line(request: LabelRequest, *more: str) -> str:
     """Return the `labelstill label` command that asks for this."""
-    words = ["labelstill", "label", *(display(path) for path in request.photos)]
+    words = ["labelstill", "label", *map(display, request.photos), *map(shown_address, request.streams)]
     for field in fields(request):
         value = getattr(request, field.name)
-        if field.name == "photos" or value in (None, False, Path()):
+        if field.name in ("photos", "streams") or value == field.default:
             continue
-        words.append(f"--{field.name.replace('_', '-')}")
+        words.append(_FLAG_OF.get(field.name, f"--{field.name.replace('_', '-')}"))
         if value is not True:
             words.append(display(value) if isinstance(value, Path) else str(value))
     return shlex.join([*words, *more])
@@ -73,6 +77,7 @@ class PreviewEnding:
         return {
             "previewed": said["labelled"],
             "photos": self.photos,
+            "videos_left_out": self.ending.job.moving,
             **{key: said[key] for key in kept},
             "report": None if self.report is None else str(self.report),
             "next": self.label,
@@ -84,6 +89,8 @@ class PreviewEnding:
         found = Counter({name: summary.objects[name] for name in self.ending.job.ontology.names})
         objects = f", {found.total()} objects{in_brackets(found)}"
         lines = [f"previewed    {summary.labelled} of {self.photos:,} photos{objects}"]
+        if left_out := self.ending.job.moving:
+            lines.append(f"left out     {left_out} videos and streams: a preview looks at photos alone")
         if summary.dropped:
             lines.append(f"dropped      {summary.dropped.total()} boxes{in_brackets(in_words(summary.dropped))}")
         if refused:

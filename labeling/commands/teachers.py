@@ -38,6 +38,8 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List detectors and segmenters: licence, what each needs, and whether it can label here. Loads no model."""
+    if into is not None and action is not Action.INSTALL:
+        raise InputError("--into says where labelstill teachers install puts an environment: leave it out here")
     if action is None:
         from ..teachers.readiness import teachers
 
@@ -87,7 +89,7 @@ def _lines(found: list[Readiness]) -> list[str]:
     ready = [one.name for one in found if one.ready and one.role == "detector"]
     lines.append(f"{sum(one.ready for one in found)} of {len(found)} can label here at once")
     if ready:
-        lines.append(f'next: labelstill label PHOTOS "WORDS" --detector {ready[0]}')
+        lines.append(f'next: labelstill label PHOTOS --classes "WORDS" --detector {ready[0]}')
     return lines
 
 
@@ -110,7 +112,7 @@ def _accept(name: str, *, ask: bool, yes: bool) -> tuple[dict[str, Any], list[st
     lines = [
         said,
         f"accepted by {made.by}, noted in {display(licences.licences_path())}",
-        f'next: labelstill label PHOTOS "WORDS" --detector {name}',
+        f'next: labelstill label PHOTOS --classes "WORDS" --detector {name}',
     ]
     return {"accepted": name, **made.model_dump()}, lines
 
@@ -122,11 +124,13 @@ def _install(name: str, into: Path | None) -> tuple[dict[str, Any], list[str]]:
             f"{name!r} has no environment of its own{did_you_mean(name, names)}; others come with an extra, which "
             "labelstill teachers names"
         )
-    from ..teachers.worker_environment import install
+    from ..teachers.worker_environment import install, place, variable
 
-    folder = install(name, into)
-    lines = [
-        f"{name} is installed in {display(folder)}",
-        f'next: labelstill label PHOTOS "WORDS" --detector {shlex.quote(name)} --weights FOLDER',
-    ]
-    return {"installed": name, "folder": display(folder)}, lines
+    folder = install(name, into).parent.parent
+    lines = [f"{name} is installed in {display(folder)}"]
+    setting = None
+    if place(name).resolve() != folder.resolve():
+        setting = f"{variable(name)}={shlex.quote(str(folder))}"
+        lines.append(f"it is looked for in another place: export {setting}")
+    lines.append(f'next: labelstill label PHOTOS --classes "WORDS" --detector {shlex.quote(name)} --weights FOLDER')
+    return {"installed": name, "folder": display(folder), "export": setting}, lines

@@ -20,6 +20,9 @@ from .strict import StrictModel, raise_problems, read_document, validate
 SCHEMA_FILE = "project.schema.json"
 """Name of the JSON schema that ``template`` points editors to."""
 
+LEAST_TILE_PX = 64
+"""Smaller tiles show next to nothing and take for ever."""
+
 
 class TeacherConfig(StrictModel):
     """Which models label, and how."""
@@ -44,8 +47,8 @@ class TeacherConfig(StrictModel):
     prompts_per_pass: int | None = Field(
         default=None, ge=1, description="Most prompts that share a forward pass; as many as fit when left out."
     )
-    tile: int | None = Field(
-        default=None, ge=0, description="Side of tiles in pixels, 0 for none; very large images alone when left out."
+    tile: Literal[0] | Annotated[int, Field(ge=LEAST_TILE_PX)] | None = Field(
+        default=None, description="Side of tiles in pixels, 0 for none; very large images alone when left out."
     )
     score: float | None = Field(
         default=None, ge=0, le=1, description="Lowest score kept for classes without a threshold of their own."
@@ -58,6 +61,13 @@ class TeacherConfig(StrictModel):
     def _one_message(cls, value: object) -> object:
         if value != "auto" and (type(value) is not int or value < 1):
             raise ValueError(f"expected auto or a whole number from 1, got {value!r}")
+        return value
+
+    @field_validator("tile", mode="before")
+    @classmethod
+    def _one_message_for_tiles(cls, value: object) -> object:
+        if value is not None and (type(value) is not int or not (value == 0 or value >= LEAST_TILE_PX)):
+            raise ValueError(f"expected 0 for no tiles, or a side of {LEAST_TILE_PX} pixels or more, got {value!r}")
         return value
 
 

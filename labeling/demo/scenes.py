@@ -101,7 +101,7 @@ def render_scene(
     rng = np.random.default_rng(seed)
     width, height = size_wh
     horizon = height * rng.uniform(0.18, 0.4)
-    room = _draw_room(rng, width, height, horizon)
+    room = draw_room(rng, width, height, horizon)
     placed: list[_Placed] = []
     for _ in range(int(rng.integers(1, most + 1))):
         _place(rng, placed, pairs, room, horizon)
@@ -111,7 +111,7 @@ def render_scene(
     decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR) if ok else None
     if decoded is None:
         raise RuntimeError("OpenCV could not write the scene as JPEG")
-    things = tuple(_thing(item, ids == number) for number, item in enumerate(placed, start=1))
+    things = tuple(thing_of(item.noun, item.colour, ids == number) for number, item in enumerate(placed, start=1))
     return Scene(jpeg.tobytes(), np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8), things)
 
 
@@ -121,10 +121,11 @@ def all_pairs(*, unseen: bool = False) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in every if unseen or pair not in UNSEEN_PAIRS)
 
 
-def _thing(item: _Placed, mask: npt.NDArray[np.bool_]) -> Thing:
+def thing_of(noun: str, colour: str, mask: npt.NDArray[np.bool_]) -> Thing:
+    """Return the object whose visible pixels these are; at least one is True."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    return Thing(item.noun, item.colour, mask, box)
+    return Thing(noun, colour, mask, box)
 
 
 def _place(
@@ -198,8 +199,8 @@ def _paint(room: RgbImage, placed: list[_Placed]) -> tuple[RgbImage, npt.NDArray
     return picture, ids
 
 
-def _draw_room(rng: np.random.Generator, width: int, height: int, horizon: float) -> RgbImage:
-    """Draw wall, floor and the clutter that nobody asks for."""
+def draw_room(rng: np.random.Generator, width: int, height: int, horizon: float) -> RgbImage:
+    """Draw wall, floor and the clutter that nobody asks for: (height, width, 3) uint8; the wall ends at the horizon."""
     wall = rng.integers(95, 205) + rng.integers(-16, 17, 3)
     floor = rng.integers(90, 175) + rng.integers(-12, 13, 3)
     room = np.empty((height, width, 3), np.float32)

@@ -85,7 +85,7 @@ class WeightsRef:
     Attributes:
         name: short name for reports and provenance: the hub id, or the name of the file or folder.
         path: file or folder.
-        files: what decides the answers of the model, to be hashed, sorted by name.
+        files: what decides the answers of the model, to be hashed; a weight file first, the rest sorted by name.
     """
 
     name: str
@@ -175,12 +175,13 @@ def resolve_weights(
     """
     wanted = weights or backend.default_weights
     if wanted is None:
-        raise InputError(f"{name} has no weights of its own: name them with --weights FILE")
+        raise InputError(f"{name} has no weights of its own: name them with {hint.replace('FOLDER', 'FILE')}")
     path = Path(wanted).expanduser()
     if path.is_file():
         # All students have the same file name; what tells them apart is their run.
         named = path.resolve().parent.name if path.name == STUDENT_FILE else path.name
-        return WeightsRef(_shown(named), path, (path,))
+        beside = sorted(path.parent / other for other in backend.beside if (path.parent / other).is_file())
+        return WeightsRef(_shown(named), path, (path, *beside))
     if path.is_dir():
         return _folder(_shown(path.resolve().name) if weights else name, path)
     if path.exists():
@@ -257,8 +258,10 @@ def teacher_fingerprint(spec: TeacherSpec, hash_file: Callable[[Path], str]) -> 
     parts: list[object] = [_identity(spec.detector, detector_backend(spec), ref, hash_file)]
     parts += [hash_file(file) for file in (spec.class_names, spec.embeddings) if file is not None]
     if spec.exemplars is not None:
-        pictures = sorted(file for file in spec.exemplars.rglob("*") if file.is_file())
-        parts.append([[str(file.relative_to(spec.exemplars)), hash_file(file)] for file in pictures])
+        pictures = {file.relative_to(spec.exemplars): file for file in spec.exemplars.rglob("*") if file.is_file()}
+        # Hidden files do not count, here as in find_exemplars.
+        shown = sorted(path for path in pictures if not any(part.startswith(".") for part in path.parts))
+        parts.append([[str(path), hash_file(pictures[path])] for path in shown])
     parts += [[name, value] for name in _PLAIN_OPTIONS if (value := getattr(spec, name)) is not None]
     return _digest([*parts, *_segmenter_parts(spec, hash_file)])
 
@@ -274,8 +277,8 @@ def _digest(parts: list[object]) -> str:
 
 
 def _identity(name: str, backend: Backend, ref: WeightsRef, hash_file: Callable[[Path], str]) -> list[object]:
-    files = [[file.name, hash_file(file.resolve())] for file in ref.files]
-    # A file alone may be renamed: only its content counts.
+    # A weight file may be renamed: only its content counts.
+    files = [["" if file == ref.path else file.name, hash_file(file.resolve())] for file in ref.files]
     return [name, backend.version, files if len(files) > 1 else files[0][1]]
 
 

@@ -12,6 +12,14 @@ STUDENT = "student"
 _BUNDLED = Path(__file__).resolve().parent.parent / "demo" / "teacher"
 _GROUNDING_DINO = ".detectors.grounding_dino:GroundingDinoDetector"
 _SAM2 = ".segmenters.sam2:Sam2Segmenter"
+_TEXT_PARTS = (
+    "added_tokens.json",
+    "preprocessor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class Backend:
         needs: what the user has to bring besides the extra, in words; empty where nothing.
         accept: the licence that has to be accepted before it is used; None where none has to be.
         environment: the environment of its own that its library runs in; None where it shares this one.
+        beside: names of files that decide its answers as well where they lie beside a single weight file.
     """
 
     target: str
@@ -43,6 +52,7 @@ class Backend:
     needs: str = ""
     accept: str | None = None
     environment: str | None = None
+    beside: tuple[str, ...] = ()
 
 
 DETECTORS: Mapping[str, Backend] = {
@@ -63,6 +73,7 @@ DETECTORS: Mapping[str, Backend] = {
         default_score=0.3,
         segmenter="sam2",
         options=("prompts_per_pass",),
+        beside=_TEXT_PARTS,
     ),
     "mm-grounding-dino": Backend(
         _GROUNDING_DINO,
@@ -72,6 +83,7 @@ DETECTORS: Mapping[str, Backend] = {
         default_score=0.3,
         segmenter="sam2",
         options=("prompts_per_pass",),
+        beside=_TEXT_PARTS,
     ),
     "groundingdino-py": Backend(
         ".detectors.worker:WorkerDetector",
@@ -83,6 +95,7 @@ DETECTORS: Mapping[str, Backend] = {
         options=("prompts_per_pass",),
         needs="a folder with the original .pth file and the files of its tokenizer",
         environment="groundingdino-py",
+        beside=_TEXT_PARTS,
     ),
     "owlv2": Backend(
         ".detectors.owlv2:load_owlv2",

@@ -21,6 +21,9 @@ FULL_IMAGE = "full_image"
 #: Faint boxes kept of one image: more say that the teacher sees nothing clearly.
 MOST_FAINT = 50
 
+#: So many boxes of one kind are compared in one matrix, which takes 200 MB; 30,000 would take 45 GB.
+_MATRIX = 2000
+
 Drops = Counter[tuple[str, str]]
 """How many boxes were dropped, by (reason, class name)."""
 
@@ -126,6 +129,20 @@ def _first_of_its_kind(detections: sv.Detections, settings: FilterSettings) -> n
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
         # Ranks in place of scores: equal scores would be suppressed in an order that depends on the sort.
-        ranks = np.arange(len(rows), 0, -1)
-        kept[rows] = box_non_max_suppression(np.column_stack([detections.xyxy[rows], ranks]), settings.nms_iou)
+        ranks = np.arange(len(rows), 0, -1, dtype=np.float64)
+        if len(rows) <= _MATRIX:
+            kept[rows] = box_non_max_suppression(np.column_stack([detections.xyxy[rows], ranks]), settings.nms_iou)
+        else:
+            kept[rows[_without_matrix(detections.xyxy[rows].astype(np.float64), ranks, settings.nms_iou)]] = True
     return kept
+
+
+def _without_matrix(
+    boxes: npt.NDArray[np.float64], ranks: npt.NDArray[np.float64], nms_iou: float
+) -> npt.NDArray[np.int64]:
+    """Return the rows that survive; slower to import than supervision's, but in memory that grows with the boxes."""
+    import torch
+    from torchvision.ops import nms
+
+    survivors: npt.NDArray[np.int64] = nms(torch.from_numpy(boxes), torch.from_numpy(ranks), nms_iou).numpy()
+    return survivors

@@ -108,7 +108,8 @@ def _missing_student(project: Path) -> Iterator[Missing]:
 def _missing_weights(name: str, role: Role, backend: Backend) -> Iterator[Missing]:
     if backend.default_weights is None:
         flag = "--weights" if role == "detector" else "--segmenter-weights"
-        yield Missing(f"you name its weights: {backend.needs}", f"labelstill label PHOTOS --{role} {name} {flag} FILE")
+        label = f'labelstill label PHOTOS --classes "WORDS" --{role} {name} {flag} FILE'
+        yield Missing(f"you name its weights: {backend.needs}", label)
         return
     try:
         resolve_weights(name, backend, None, download=False)

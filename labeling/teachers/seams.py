@@ -62,19 +62,18 @@ def joined(
     frames = np.array([one.xyxy for one, _ in seen])
     levels, finer = np.array([(one.level, one.finer_px) for one, _ in seen]).T
     inner = np.array([one.inner for one, _ in seen])
-    slack = _EDGE_SHARE * (frames[:, 2:] - frames[:, :2]).max(axis=1)
 
     boxes, scores, classes = found.xyxy.astype(np.float64), found.confidence, found.class_id
-    near = np.abs(boxes - frames[look]) <= slack[look, None]
-    part = (near & inner[look]).any(axis=1)
-    longer = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=-np.inf)
-    coarse = longer < _CLEARLY * finer[look]
+    slack = _slack(frames)
+    part = ends_at_a_cut(boxes, frames[look], inner[look])
+    coarse = is_coarse(boxes, finer[look])
 
     whole_rows, part_rows = np.flatnonzero(~part & ~coarse), np.flatnonzero(part & ~coarse)
-    of, by = _meeting(boxes[part_rows], boxes[whole_rows])
+    grown = boxes + slack[look, None] * (-1, -1, 1, 1)  # a coarse look draws edges coarsely
+    of, by = _meeting(boxes[part_rows], grown[whole_rows])
     of, by = part_rows[of], whole_rows[by]
     explains = (classes[of] == classes[by]) & (scores[by] >= _CREDIBLE * scores[of])
-    explains &= _shared(boxes[of], boxes[by]) >= _COVERED * area(boxes[of])
+    explains &= _shared(boxes[of], grown[by]) >= _COVERED * area(boxes[of])
     cut = np.zeros(len(found), dtype=bool)
     cut[of[explains]] = True
 
@@ -95,6 +94,27 @@ def joined(
     certain = scores >= counted
     dropped = Counter({CUT: int((cut & certain).sum()), COARSE: int((coarse & certain).sum())})
     return found[~cut & ~coarse], +dropped
+
+
+def ends_at_a_cut(boxes: Boxes, frames: npt.ArrayLike, inner: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Tell which boxes end at an edge where their look, which shows ``frames``, cuts through the image."""
+    around = np.asarray(frames, dtype=np.float64).reshape(-1, 4)
+    near = np.abs(boxes - around) <= _slack(around)[:, None]
+    cut: npt.NDArray[np.bool_] = (near & np.asarray(inner)).any(axis=1)
+    return cut
+
+
+def is_coarse(boxes: Boxes, finer_px: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Tell which boxes are clearly smaller than what the level before their look's showed whole."""
+    longer = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=-np.inf)
+    coarse: npt.NDArray[np.bool_] = longer < _CLEARLY * np.asarray(finer_px)
+    return coarse
+
+
+def _slack(frames: Boxes) -> npt.NDArray[np.float64]:
+    """Return how far off a detector may be in each look."""
+    slack: npt.NDArray[np.float64] = _EDGE_SHARE * (frames[:, 2:] - frames[:, :2]).max(axis=1)
+    return slack
 
 
 def _together(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ..core.config import LEAST_TILE_PX
 from ..core.errors import InputError
 from .interfaces import RgbImage
 
@@ -20,8 +21,6 @@ AUTO_ABOVE_PX = 4096
 Frames in 4K and photos of 12 MP stay below: cut into tiles they would take twenty times as long, which is for the user
 to ask for.
 """
-
-LEAST_SIDE_PX = 64
 
 OVERLAP = 0.25
 """Share of a tile that its neighbour shows too: whatever is smaller is whole in one of them."""
@@ -56,8 +55,8 @@ def tiling_of(tile: int | None) -> Tiling | None:
         return Tiling()
     if tile == 0:
         return None
-    if tile < LEAST_SIDE_PX:
-        raise InputError(f"--tile is {tile}: expected 0 for no tiles, or a side of {LEAST_SIDE_PX} pixels or more")
+    if tile < LEAST_TILE_PX:
+        raise InputError(f"--tile is {tile}: expected 0 for no tiles, or a side of {LEAST_TILE_PX} pixels or more")
     return Tiling(tile, tile)
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -43,7 +44,8 @@ def install(name: str, folder: Path | None = None) -> Path:
     """Make the environment unless it is whole already; return its interpreter.
 
     It borrows what this environment has (torch, numpy) and puts its own versions of the rest first. Nothing outside
-    the folder is changed. A half-made one is made anew.
+    the folder is changed. One that this function left half made, or made for other versions, is made anew; any other
+    environment is left alone.
 
     Args:
         name: of the environment, e.g. "groundingdino-py".
@@ -59,9 +61,8 @@ def install(name: str, folder: Path | None = None) -> Path:
         raise BackendError(f"{recipe.constraints.name} is not beside the package: install {name} from a source tree")
     if _is_whole(folder, name, recipe):
         return _python(folder)
-    if folder.exists() and not (folder / "pyvenv.cfg").is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is no environment: name an empty or a new folder")
-    _run([sys.executable, "-m", "venv", "--clear", str(folder)], name)
+    _clear(folder, name)
+    _run([sys.executable, "-m", "venv", str(folder)], name)
     (_site(folder) / "borrowed.pth").write_text("\n".join(_borrowed()) + "\n", encoding="utf-8")
     pip = [str(_python(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "-c", str(recipe.constraints), *recipe.packages], name)
@@ -79,6 +80,11 @@ def find(name: str) -> Path | None:
 def place(name: str) -> Path:
     """Return the folder where the environment is looked for."""
     return _default_folder(name, _recipe(name))
+
+
+def variable(name: str) -> str:
+    """Return the name of the variable that says where the environment lies."""
+    return _recipe(name).variable
 
 
 def facts(name: str) -> dict[str, str]:
@@ -138,6 +144,25 @@ def _is_whole(folder: Path, name: str, recipe: _Recipe) -> bool:
         return bool(stamp == _stamp(name, recipe)) and os.access(_python(folder), os.X_OK)
     except (OSError, ValueError):
         return False
+
+
+def _clear(folder: Path, name: str) -> None:
+    """Leave the folder empty but for a mark that it is ours; raises InputError where it holds what is not."""
+    try:
+        found = list(folder.iterdir()) if folder.exists() else []
+        if found and folder / _STAMP not in found:
+            raise InputError(f"{folder} is not empty and no environment of {name}: name an empty or a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _STAMP).write_text("{}", encoding="utf-8")
+        for entry in found:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != _STAMP:
+                entry.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{folder}: no environment can be made there: {error.strerror}: name another folder"
+        ) from error
 
 
 def _run(command: list[str], name: str) -> None:

@@ -17,7 +17,7 @@ from .calibration_claims import Aim
 from .calibration_search import Prompts, Search, Settings, most_passes
 from .gold import Gold, GoldImage, read_gold
 from .gold_groups import groups_of
-from .opinions import FLOOR, Opinion, ask
+from .opinions import FLOOR, Opinion, ask, load_detector
 
 Announce = Callable[[int, int], None]
 """Called before the first pass with how many passes there may be, and over how many images."""
@@ -98,7 +98,7 @@ def calibrate(
         announce(most, len(images))
     if any(set(some) > set(now) for some, now in zip(options, settings.prompts, strict=True)):
         # A word that the detector cannot read is refused before the first pass.
-        detectors[spec] = backends.build_detector(spec)
+        detectors[spec] = load_detector(spec)
         detectors[spec].detect([], with_prompts(ontology, tuple(tuple(some) for some in options)), FLOOR)
     first = one_pass(settings.prompts, settings.prompts_per_pass)
     answered = {one.sha256 for one in first}

@@ -46,7 +46,7 @@ def choose_thresholds(
     seen[rows] = True
     here = seen[found.image]
     # Classes without objects would only add false alarms that no threshold of theirs answers for.
-    there = found.objects[rows].any(axis=0)
+    there = np.asarray(found.objects[rows].any(axis=0))
     common = _cheapest(found, here & there[found.class_id], found.objects[:, there].sum(axis=1), weights, aim)
     chosen = list(today)
     for class_id in range(classes):

@@ -110,7 +110,7 @@ def looks(store: Store, images: Sequence[str]) -> tuple[Vectors | None, str | No
         return None, None
     few = projection(encoder.dim)
     raw = image_vectors(store, encoder, images)
-    known = raw.any(axis=1)
+    known = np.asarray(raw.any(axis=1))
     if not known.any():
         return None, None
     vectors = differing(raw, encoder) @ few

@@ -166,7 +166,8 @@ def unlike(audited: Images, waiting: Images) -> bool:
     if not len(audited) or not len(waiting):
         return False
     # "less": the distribution function of the audited keys lies below, so the keys above.
-    return bool(ks_2samp(audited.keys, waiting.keys, alternative="less").pvalue < _UNLIKELY)
+    found = ks_2samp(audited.keys, waiting.keys, alternative="less", method="asymp")
+    return bool(found.pvalue < _UNLIKELY)
 
 
 def fewest(target: float, confidence: float) -> int:
@@ -181,7 +182,7 @@ def likeness(audited: Images) -> float:
     which errs on the safe side.
     """
     n, k = audited.labels.astype(np.float64), audited.wrong.astype(np.float64)
-    share = k.sum() / max(n.sum(), 1.0)
+    share = float(k.sum() / max(n.sum(), 1.0))
     pairs = float((n * (n - 1)).sum()) * share * (1 - share)
     if pairs <= 0:
         return LEAST_ALIKE

@@ -23,6 +23,8 @@ from ..stored_photos import StoredPhotos, loader
 from ..teachers import backends, filters
 from ..teachers.filter_settings import FilterSettings
 from ..teachers.interfaces import Detected, Detector, RgbImage
+from ..teachers.tiles import tiling_of
+from ..teachers.tiling import TiledDetector
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -97,7 +99,7 @@ def ask(
     if wanted:
         held = {} if detectors is None else detectors
         if spec not in held:
-            held[spec] = backends.build_detector(spec)
+            held[spec] = load_detector(spec)
         detector = held[spec]
         detector.detect([], ontology, floor)
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +119,13 @@ def ask(
         if failed is not None:
             failed.update(reasons)
     return [known[sha256] for sha256 in images if sha256 in known]
+
+
+def load_detector(spec: backends.TeacherSpec) -> Detector:
+    """Load a detector that looks at large images in tiles, as a labelling run does; see ``backends.build_detector``."""
+    tiling = tiling_of(spec.tile)
+    detector = backends.build_detector(spec)
+    return detector if tiling is None else TiledDetector(detector, tiling)
 
 
 def opinions_key(store: Store, spec: backends.TeacherSpec, ontology: Ontology, floor: float = FLOOR) -> str:

@@ -21,9 +21,10 @@ from .taking import Film, Pace, frame_files, recordings, remembered_film, take_f
 
 if TYPE_CHECKING:
     from ..core.records import Annotation
+    from .stitching import Look
 
 #: Changes with the way in which labels are linked, so that tracks of an earlier way are made anew.
-_LINKING = "1"
+_LINKING = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Footage:
         rejected: files that cannot be used, or not to their end.
         lost: (address, reason) of streams that cannot, address without secrets.
         files: the frames, as files to be labelled.
+        copies: how many further files hold a video of ``films`` byte by byte.
         stopped: whether the run was asked to stop before all were read.
     """
 
@@ -42,6 +44,7 @@ class Footage:
     rejected: tuple[Rejected, ...] = ()
     lost: tuple[tuple[str, str], ...] = ()
     files: tuple[FoundFile, ...] = ()
+    copies: int = 0
     stopped: bool = False
 
     def added_to(self, scan: Scan) -> Scan:
@@ -97,11 +100,15 @@ class Wanted:
         rejected: list[Rejected] = []
         lost: list[tuple[str, str]] = []
         folders: list[Path] = []
+        copies = 0
         for path in self.videos:
             if stop.is_set():
                 break
             try:
                 sha256 = _hash(store, path)
+                if sha256 in films:
+                    copies += 1
+                    continue
                 film = remembered_film(path, sha256, root, self.pace)
                 if film is None:
                     say(display(path))
@@ -112,7 +119,7 @@ class Wanted:
                 rejected.append(Rejected(path, "needs_av", str(error)))
             else:
                 if film is not None:
-                    films.setdefault(film.video, film)
+                    films[film.video] = film
                     rejected += [Rejected(path, *film.problem)] if film.problem else []
         for address in self.streams:
             shown = shown_address(address)
@@ -131,7 +138,7 @@ class Wanted:
                 lost += [(shown, ": ".join(film.problem))] if film.problem else []
         folders += [film.folder for film in films.values()]
         files = tuple(file for folder in dict.fromkeys(folders) for file in frame_files(folder))
-        return Footage(tuple(films.values()), tuple(rejected), tuple(lost), files, stop.is_set())
+        return Footage(tuple(films.values()), tuple(rejected), tuple(lost), files, copies, stop.is_set())
 
 
 def record(store: Store, footage: Footage) -> int:
@@ -161,11 +168,14 @@ def _link(store: Store, ledger: FrameLedger, video: str) -> int:
     from .tracks import Seen, Shown, link
 
     labels = {sha256: _labels(store, sha256) for sha256 in images}
+    looks = _looks(store, images)
     shown = [
         Shown(
             one.seconds,
             one.scene,
-            tuple(Seen(label.id, label.class_name, label.box_xyxy) for label in labels[one.sha256]),
+            tuple(
+                Seen(label.id, label.class_name, label.box_xyxy, looks.get(label.id)) for label in labels[one.sha256]
+            ),
         )
         for one in frames
     ]
@@ -195,6 +205,23 @@ def _labels(store: Store, sha256: str) -> list[Annotation]:
     known = {label.id for label in machine}
     human = store.annotations_of_images([sha256], "human", masks=False)[sha256]
     return machine + [one for one in human if one.provenance.parent_id not in known]
+
+
+def _looks(store: Store, images: Sequence[str]) -> dict[str, Look]:
+    """Return the unit feature of each label that has one, of the one model that gives the most of them."""
+    import numpy as np
+
+    sql = (
+        "SELECT f.model, f.annotation_id, f.data FROM features f JOIN annotations a ON a.id = f.annotation_id "
+        "WHERE f.model = a.model AND f.sha256 IN ({})"
+    )
+    of_model: dict[str, dict[str, Look]] = {}
+    for model, label, data in store.rows_of(sql, images):
+        look = np.frombuffer(data, dtype="<f2").astype(np.float32)
+        length = float(np.linalg.norm(look))
+        if 0 < length < np.inf:
+            of_model.setdefault(model, {})[label] = look / np.float32(length)
+    return max(of_model.values(), key=len, default={})
 
 
 def _parents(store: Store, sha256: str) -> list[tuple[str, str]]:

@@ -23,6 +23,8 @@ _STREAM_PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto
 _OPEN_S, _READ_S = 10.0, 10.0
 _MOST_DAMAGED = 100
 """Packets in a row that cannot be decoded: then nothing more is expected."""
+_LAST_S = 1.0
+"""A last frame may be shown so long, or twice as long as any before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Decoder:
             raise VideoRejected("too_small", f"{width}x{height} pixels; at least 10 on each side")
         self.damaged = 0
         self.cut = False
+        self._heard = 0.0
 
     def frames(self) -> Iterator[Frame]:
         """Yield every frame that can be decoded.
@@ -80,7 +83,7 @@ class Decoder:
         Raises:
             VideoRejected: a stream broke off; frames before it were yielded.
         """
-        number, began, last = 0, None, 0.0
+        number, began, last, gap = 0, None, 0.0, 0.0
         for picture in self._pictures():
             if getattr(picture, "is_corrupt", False):
                 self.damaged += 1
@@ -88,16 +91,17 @@ class Decoder:
             time = picture.time
             if time is not None and math.isfinite(time):
                 began = time if began is None else began
+                gap = max(gap, time - began - last)
                 last = max(last, time - began)
             yield Frame(number, last, picture)
             number += 1
-        self.cut = self._ends_early(last, number)
+        self.cut = self._ends_early(number, last, gap)
 
     def _pictures(self) -> Iterator[Any]:
         import av
 
         in_a_row = 0
-        packets = self._container.demux(self._stream)
+        packets = self._container.demux(self._stream) if self._live else self._container.demux()
         while True:
             try:
                 packet = next(packets)
@@ -108,6 +112,9 @@ class Decoder:
                     raise _lost(self._name, error) from None
                 self.damaged += 1
                 return
+            if packet.stream is not self._stream:
+                self._hear(packet)
+                continue
             try:
                 pictures = packet.decode()
             except av.error.EOFError:
@@ -121,17 +128,25 @@ class Decoder:
             in_a_row = 0 if pictures else in_a_row
             yield from pictures
 
-    def _ends_early(self, last: float, number: int) -> bool:
-        stream, container = self._stream, self._container
-        if self._live or not number:
+    def _hear(self, packet: Any) -> None:
+        """Note how far the sound, or whatever there is beside the picture, goes."""
+        if packet.pts is not None and packet.time_base:
+            self._heard = max(
+                self._heard, float(packet.pts * packet.time_base) - (self._container.start_time or 0) / 1e6
+            )
+
+    def _ends_early(self, number: int, last: float, gap: float) -> bool:
+        """Compare the last frame with the length that the header tells, all in seconds."""
+        stream, length = self._stream, 0.0
+        if self._live or not number or 0 < stream.frames <= number:
             return False
         if stream.duration and stream.time_base:
             length = float(stream.duration * stream.time_base)
-        elif container.duration and len(container.streams) == 1:  # sound may go on longer than the picture
-            length = container.duration / 1e6
-        else:
-            return False
-        return length - last > max(1.0, 0.05 * length)
+        elif self._container.duration:  # sound may go on longer than the picture
+            length, last = self._container.duration / 1e6, max(last, self._heard)
+        if stream.frames and stream.average_rate:  # FFmpeg makes the duration of a cut AVI fit the size of the file
+            length = max(length, float(stream.frames / stream.average_rate))
+        return length - last > max(2 * gap, min(_LAST_S, 0.1 * length))
 
 
 @contextmanager

@@ -56,8 +56,10 @@ class Draw:
     high: float
     shown: bool
     true: float
+    true_low: float
+    true_high: float
     passes: int
-    covered: bool
+    agree: bool
 
 
 def measure(
@@ -92,15 +94,17 @@ def measure(
         chosen = calibrated(search([one for one in everyone if one.sha256 in drawn]))
         rest = search([one for one in everyone if one.sha256 not in drawn])
         rows = np.arange(len(rest.gold))
-        before, after = rest.loss(rest.counts(settings, rows)), rest.loss(rest.counts(chosen.chosen, rows))
-        loss, true = chosen.loss, (before - after) / before
+        before = rest.counts(settings, rows)
+        true, true_low, true_high = (
+            float(value) / rest.loss(before) for value in rest.gain(before, rest.counts(chosen.chosen, rows))
+        )
+        loss, reported = chosen.loss, 1 - chosen.loss.calibrated / chosen.loss.today
         low, high = -loss.high / loss.today, -loss.low / loss.today
+        # Both are estimates: they agree where they differ by no more than both intervals together allow.
+        agree = bool(abs(reported - true) <= np.hypot((high - low) / 2, (true_high - true_low) / 2))
         found.append(
-            Draw(
-                chosen.images, 1 - loss.calibrated / loss.today, low, high, chosen.gain_shown, true, chosen.passes,
-                low <= true <= high,
-            )
-        )  # fmt: skip
+            Draw(chosen.images, reported, low, high, chosen.gain_shown, true, true_low, true_high, chosen.passes, agree)
+        )
     return found
 
 
@@ -196,10 +200,13 @@ def main() -> None:
     for name, rows in found.items():
         for one in rows:
             interval = f"{one.reported:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
-            print(f"| {name} | {one.gold} | {interval} | {one.shown} | {one.true:+.3f} | {one.passes} |")
+            true = f"{one.true:+.3f} [{one.true_low:+.3f}, {one.true_high:+.3f}]"
+            print(f"| {name} | {one.gold} | {interval} | {one.shown} | {true} | {one.passes} |")
         mean = statistics.mean(one.reported for one in rows), statistics.mean(one.true for one in rows)
-        inside = sum(one.covered for one in rows)
-        print(f"| {name}, mean | | {mean[0]:+.3f}, true inside {inside} of {len(rows)} | | {mean[1]:+.3f} | |")
+        agree = sum(one.agree for one in rows)
+        print(
+            f"| {name}, mean | | {mean[0]:+.3f}, agrees with the truth in {agree} of {len(rows)} | | {mean[1]:+.3f} | |"
+        )
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from ..prompts import Chunk, Vocabulary, pack_prompts
 _SPECIAL_IDS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012}
 #: Beyond this ratio of sides an image is padded: it would give fewer image tokens than the model has queries.
 _MAX_ASPECT = 8
+#: No side may be shorter than this once resized: the coarsest level of the image encoder has one cell for so many.
+_CELL_PX = 32
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class CaptionReader:
             BackendError: the tokenizer has another vocabulary than GroundingDINO needs.
         """
         self._image_processor = image_processor
+        self._aspect = _max_aspect(image_processor)
         self._vocabulary = _vocabulary(tokenizer, folder)
         self._limit = limit
         self._prompts_per_pass = prompts_per_pass
@@ -101,7 +104,7 @@ class CaptionReader:
         results: dict[int, Detected] = {}
         with torch.inference_mode():
             for rows, pixels in self._groups(images, device, normalised):
-                canvases = [_canvas_wh(images[row]) for row in rows]
+                canvases = [_canvas_wh(images[row], self._aspect) for row in rows]
                 results.update(zip(rows, _decoded(run(pixels, chunks), chunks, canvases, floor), strict=True))
         return [results[row] for row in range(len(images))]
 
@@ -110,7 +113,7 @@ class CaptionReader:
     ) -> list[tuple[list[int], torch.Tensor]]:
         """Return groups of images that have one size once resized, so that none is padded to fit its neighbours."""
         inputs = self._image_processor(
-            images=[_padded(image) for image in images],
+            images=[_padded(image, self._aspect) for image in images],
             input_data_format="channels_last",
             do_pad=True,
             do_rescale=normalised,
@@ -184,17 +187,23 @@ def _concatenated(parts: Sequence[sv.Detections]) -> sv.Detections:
     )
 
 
-def _canvas_wh(image: RgbImage) -> tuple[int, int]:
+def _max_aspect(image_processor: Any) -> int:
+    """Return the largest ratio of sides that is not padded; the small size of the bundled model allows less."""
+    longest = getattr(image_processor.size, "longest_edge", None)
+    return _MAX_ASPECT if longest is None else max(1, min(_MAX_ASPECT, longest // _CELL_PX))
+
+
+def _canvas_wh(image: RgbImage, aspect: int) -> tuple[int, int]:
     height, width = image.shape[:2]
-    return max(width, -(-height // _MAX_ASPECT)), max(height, -(-width // _MAX_ASPECT))
+    return max(width, -(-height // aspect)), max(height, -(-width // aspect))
 
 
-def _padded(image: RgbImage) -> npt.NDArray[np.uint8]:
+def _padded(image: RgbImage, aspect: int) -> npt.NDArray[np.uint8]:
     """Return the image, padded with black on the right or below where one side is far longer than the other."""
     height, width = image.shape[:2]
-    canvas_width, canvas_height = _canvas_wh(image)
+    canvas_width, canvas_height = _canvas_wh(image, aspect)
     if (canvas_width, canvas_height) == (width, height):
-        return image
+        return np.ascontiguousarray(image)  # torch reads no array that runs backwards, as image[..., ::-1]
     return np.pad(image, ((0, canvas_height - height), (0, canvas_width - width), (0, 0)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from ...core.errors import BackendError, MissingExtraError
+from ...core.errors import BackendError, InputError, MissingExtraError
 from ...core.ontology import Ontology
 from .. import filters
 from ..backends import ENSEMBLE_SCORE
@@ -67,11 +67,16 @@ class EnsembleDetector:
         """Return every box whose bent score reaches ``floor``; see the Detector protocol.
 
         Raises:
-            BackendError: a member failed.
+            BackendError: a member failed. InputError: a member does not know a prompt; both say which.
         """
         answers = []
         for member in self._members:
-            found = member.detector.detect(images, ontology, float(np.interp(floor, _BENT, _scale(member))))
+            try:
+                found = member.detector.detect(images, ontology, float(np.interp(floor, _BENT, _scale(member))))
+            except InputError as error:
+                raise InputError(f"{member.model}: {error}") from error
+            except BackendError as error:
+                raise BackendError(f"{member.model}: {error}") from error
             if len(found) != len(images):
                 raise BackendError(f"{member.model} answered {len(found)} results for {len(images)} images")
             answers.append(found)

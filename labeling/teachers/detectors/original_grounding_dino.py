@@ -14,7 +14,7 @@ import transformers
 
 from ...core.errors import BackendError
 from ..hub import cached_snapshot
-from ..weights import UntrustedWeightsError, load_pretrained, read_checkpoint
+from ..weights import UntrustedWeightsError, load_part, load_pretrained, read_checkpoint
 
 #: The encoder of text whose vocabulary every published checkpoint was trained with.
 TEXT_ENCODER = "google-bert/bert-base-uncased"
@@ -135,7 +135,7 @@ def tokenizer_folder(file: Path) -> Path:
     if any((file.parent / name).is_file() for name in _TOKENIZER_FILES):
         return file.parent
     for hub_id in (TEXT_ENCODER, TEXT_ENCODER.partition("/")[2]):
-        if (snapshot := cached_snapshot(hub_id)) is not None:
+        if (snapshot := cached_snapshot(hub_id, needs=_TOKENIZER_FILES)) is not None:
             return snapshot
     raise BackendError(
         f"weights {file}: no tokenizer (vocab.txt or tokenizer.json) beside them: run 'hf download {TEXT_ENCODER} "
@@ -146,10 +146,11 @@ def tokenizer_folder(file: Path) -> Path:
 def image_processor(file: Path) -> Any:
     """Return the image processor: that of preprocessor_config.json beside the checkpoint, else the published one.
 
-    Published: shorter side to 800, longer side to at most 1333 pixels, mean and deviation of ImageNet.
+    Published: shorter side to 800, longer side to at most 1333 pixels, mean and deviation of ImageNet. Raises
+    BackendError where the file cannot be read.
     """
     if (file.parent / "preprocessor_config.json").is_file():
-        return transformers.AutoImageProcessor.from_pretrained(file.parent, local_files_only=True)
+        return load_part(transformers.AutoImageProcessor, file.parent)
     return transformers.GroundingDinoImageProcessor()
 
 

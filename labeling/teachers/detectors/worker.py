@@ -61,9 +61,10 @@ class WorkerDetector:
             BackendError: no environment, no checkpoint of this architecture, or the worker could not load it.
         """
         file = original_file(weights)
-        if file is None:
+        if file is None or file.suffix == ".safetensors":
             raise BackendError(
-                f"weights {weights}: expected an original GroundingDINO checkpoint (.pth), there is none"
+                f"weights {weights}: expected an original GroundingDINO checkpoint (.pth); other kinds are for "
+                "--detector grounding-dino"
             )
         self._file = file.resolve()
         self._device = pick_device(device)
@@ -117,9 +118,10 @@ class WorkerDetector:
                 raise BackendError(f"the worker's answer has shapes {tuple(logits.shape)}, {tuple(boxes.shape)}")
 
     def _running(self) -> Worker:
-        """Return the worker with the weights loaded, starting one where none lives."""
-        if self._worker is not None:
+        """Return the worker with the weights loaded, starting one where none lives or the last call was broken off."""
+        if self._worker is not None and not self._worker.busy:
             return self._worker
+        self.close()
         python = find(ENVIRONMENT)
         if python is None:
             raise BackendError(
@@ -143,7 +145,7 @@ class WorkerDetector:
                 "device": str(self._device),
             }
             list(self._ask(worker, request, within_s=self._patience * _LOAD_WITHIN_S))
-        except BackendError:
+        except BaseException:  # memory that ran out and Ctrl-C as well: a worker without weights is of no use
             self.close()
             raise
         return worker

@@ -116,7 +116,8 @@ class PromptDetector:
         with torch.inference_mode():
             passes = self._passes(ontology)
             # Each image is resized alone and shares a batch only with images of its size: none is padded for others.
-            pixels = [self._model.pixels(image) for image in images]
+            # torch reads no array that runs backwards, as image[..., ::-1].
+            pixels = [self._model.pixels(np.ascontiguousarray(image)) for image in images]
             groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
             for row, one in enumerate(pixels):
                 groups[tuple(one.shape)].append(row)

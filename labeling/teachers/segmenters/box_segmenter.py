@@ -77,7 +77,8 @@ class BoxSegmenter(ABC):
 
     def _encoded(self, images: Sequence[RgbImage]) -> list[torch.Tensor]:
         with _failures(f"{len(images)} image(s)"):
-            return self._encode(images)
+            # torch reads no array that runs backwards, as image[..., ::-1].
+            return self._encode([np.ascontiguousarray(image) for image in images])
 
     def _decoded(
         self, levels: list[torch.Tensor], boxes_xyxy: npt.NDArray[np.float32], size_hw: tuple[int, ...]

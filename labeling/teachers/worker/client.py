@@ -54,11 +54,15 @@ class Worker:
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
         self.close = weakref.finalize(self, _end, self._process)
+        self.busy = True
         (greeting,) = (header for header, _ in self._answers(1, within_s))
         if greeting.get("protocol") != PROTOCOL:
             self.close()
             raise BackendError(f"the worker speaks protocol {greeting.get('protocol')}, expected {PROTOCOL}")
         self.versions: dict[str, str] = greeting["versions"]
+
+    busy: bool
+    """Whether answers are still to come: of a request that was broken off, they would be taken for the next one's."""
 
     @property
     def pid(self) -> int:
@@ -79,19 +83,21 @@ class Worker:
             WorkerEndedError: the process ended, or did not answer within ``within_s`` seconds and was ended.
         """
         deadline = time.monotonic() + within_s
+        self.busy = True
         for piece in encode(request, arrays):
             self._write(memoryview(piece), deadline, within_s)
         yield from self._answers(answers, within_s)
 
     def _answers(self, count: int, within_s: float) -> Iterator[tuple[dict[str, Any], list[npt.NDArray[Any]]]]:
         deadline = time.monotonic() + within_s
-        for _ in range(count):
+        for left in reversed(range(count)):
             try:
                 frame = receive(lambda length: self._read(length, deadline, within_s))
             except ProtocolError as error:
                 raise self._ended(f"sent what is no answer ({error})") from error
             if frame is None:
                 raise self._ended("ended")
+            self.busy = left > 0 and "error" not in frame[0]
             yield frame
             if "error" in frame[0]:
                 return

@@ -65,8 +65,8 @@ class Model:
         self._tokens = _TokenIds()
         model = _build(sizes, self._tokens)
         try:
-            loaded = torch.load(weights, map_location="cpu", weights_only=True)
-            state = {key.removeprefix("module."): tensor for key, tensor in loaded.get("model", loaded).items()}
+            loaded = _unwrapped(torch.load(weights, map_location="cpu", weights_only=True))
+            state = {key.removeprefix("module."): tensor for key, tensor in loaded.items()}
             model.load_state_dict({key: tensor for key, tensor in state.items() if key not in _UNUSED})
         except (RuntimeError, AttributeError) as error:
             raise _WeightsError(f"{weights}: {' '.join(str(error).split())[:300]}") from error
@@ -96,6 +96,14 @@ class Model:
                     yield [array.float().cpu().numpy() for array in arrays]
             finally:
                 self._encoder.forget()
+
+
+def _unwrapped(loaded: Any) -> Any:
+    """Return the state dict inside a training checkpoint, the same as the other side has read its sizes from."""
+    wraps = ("ema", "model", "state_dict")
+    while (inner := next((loaded[key] for key in wraps if isinstance(loaded.get(key), dict)), None)) is not None:
+        loaded = inner
+    return loaded
 
 
 def _build(sizes: dict[str, Any], tokens: _TokenIds) -> Any:
