@@ -13,8 +13,9 @@ from .core.ontology import Ontology
 from .core.store import Run
 from .findings import Findings
 from .pictures import class_colour
-from .teachers.backends import DETECTORS, SEGMENTERS, Backend, resolve_weights
+from .teachers.backends import DETECTORS, OPTIONS, SEGMENTERS, Backend, TeacherSpec, resolve_weights
 from .teachers.filter_settings import drop_words
+from .teachers.members import with_members
 
 _TELLING = 5
 """So many boxes of a class make its median worth a sentence."""
@@ -126,6 +127,14 @@ def _bars(histogram: Sequence[int]) -> list[dict[str, Any]]:
     return bars
 
 
+_FLAGS = {
+    **{key: f"--{key.replace('_', '-')}" for key in ("detector", "weights", "segmenter", "segmenter_weights", "score")},
+    **{option: flag for option, (flag, _) in OPTIONS.items()},
+    "tile": "--tile",
+}
+"""Flags of `labelstill label` by the setting of a run that they set."""
+
+
 def teacher_rows(runs: Sequence[Run], hash_file: Callable[[Path], str]) -> list[tuple[str, str]]:
     """Return what the last labelling run was given: models, licences, weights as they lie on this machine now, scores.
 
@@ -137,9 +146,13 @@ def teacher_rows(runs: Sequence[Run], hash_file: Callable[[Path], str]) -> list[
     teacher = settings.get("teacher", {})
     if not teacher:
         return []
-    detector = DETECTORS.get(teacher["detector"])
-    segmenter = teacher.get("segmenter") or (detector.segmenter if detector else "none")
-    rows = _model_rows("detector", teacher["detector"], detector, teacher.get("weights"), hash_file)
+    rows, follows = [], "none"
+    for one in _members(teacher):
+        detector = DETECTORS.get(one.detector)
+        rows += _model_rows("detector", one.detector, detector, one.weights, hash_file)
+        if detector is not None and follows == "none":
+            follows = detector.segmenter
+    segmenter = teacher.get("segmenter") or follows
     rows += _model_rows("segmenter", segmenter, SEGMENTERS.get(segmenter), teacher.get("segmenter_weights"), hash_file)
     scores = sorted(set(settings.get("scores", ())))
     if scores:
@@ -148,6 +161,14 @@ def teacher_rows(runs: Sequence[Run], hash_file: Callable[[Path], str]) -> list[
     if settings.get("filters"):
         rows.append(("Filters", _plain(settings["filters"])))
     return rows
+
+
+def _members(teacher: Mapping[str, Any]) -> tuple[TeacherSpec, ...]:
+    spec = TeacherSpec(detector=teacher["detector"], weights=teacher.get("weights"))
+    try:
+        return with_members(spec).members or (spec,)
+    except LabelstillError:  # a name of another version of this package
+        return (spec,)
 
 
 def _model_rows(
@@ -187,9 +208,9 @@ def next_steps(project: Path, found: Findings, runs: Sequence[Run]) -> list[dict
     settings = _last_settings(runs)
     flags = [
         part
-        for key in ("detector", "weights", "class_names", "segmenter", "segmenter_weights", "score")
+        for key, flag in _FLAGS.items()
         if (value := settings.get("teacher", {}).get(key)) is not None
-        for part in (f"--{key.replace('_', '-')}", str(value))
+        for part in (flag, str(value))
     ]
     label = shlex.join(["labelstill", "label", *settings.get("photos", ["PHOTOS"]), "--project", folder, *flags])
     if not found.images:

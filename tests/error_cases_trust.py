@@ -1,4 +1,4 @@
-"""Every way to make teachers, calibrate, feasibility and accept fail before a model is loaded, and new ways of label."""
+"""Every way to make teachers, calibrate, feasibility and accept fail before a model is loaded; new ways of label."""
 
 from __future__ import annotations
 

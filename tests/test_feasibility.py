@@ -93,7 +93,7 @@ def test_few_images_never_ship_and_say_that_more_would_tell() -> None:
     assert (perfect.precision, perfect.recall) == (1.0, 1.0)
     assert perfect.verdict == "correct"
     assert not perfect.firm
-    assert "review about as many images again" in words.sentence(perfect, Wanted())
+    assert "not firm: about 20 more reviewed images would hold 20 more of it" in words.sentence(perfect, Wanted())
 
 
 def test_a_class_that_nobody_marked_has_no_verdict() -> None:
@@ -155,8 +155,10 @@ def test_from_the_break_even_on_the_student_is_cheaper(once: int, each: int, oth
 
 
 def test_every_price_has_a_source_and_a_negative_one_is_refused() -> None:
-    assert {row[0].replace(" ", "_") for row in words.price_rows(Prices())} <= SOURCES.keys()
-    assert ("hour", "99", "given") in words.price_rows(Prices(hour=99))
+    rows = words.price_rows(Prices(hour=99))
+    assert len(rows) == len(Prices.__slots__) - 1  # all but the currency
+    assert rows[0] == ("an hour of the people who label", "99", "given")
+    assert ("one image of a student of your own", "0.00002", SOURCES["student_image"]) in rows
     with pytest.raises(InputError, match="api-image is -1"):
         Prices(api_image=-1)
     with pytest.raises(InputError, match="hour is nan"):

@@ -22,6 +22,7 @@ from ..trust.costs import Costs, Prices, costs
 from ..trust.verdicts import Feasibility, Seconds, Wanted
 
 _FEWEST = 30
+_SENTENCES = 12
 _DEFAULT = Prices()
 
 
@@ -182,7 +183,11 @@ def _lines(found: Feasibility, costed: Costs, wanted: Wanted, remarks: Sequence[
     lines = [printable(words.headline(found)), f"{teacher}, judged on {found.images:,} reviewed images"]
     lines += [f"look: {printable(remark)}" for remark in remarks]
     lines += table(words.COLUMNS, words.rows(found))
-    lines += [f"  {printable(one.name)}: {printable(words.sentence(one, wanted))}" for one in found.classes]
+    lines += [f"  {rule}" for rule in words.RULES]
+    if len(found.classes) <= _SENTENCES:
+        lines += [f"  {printable(one.name)}: {printable(words.sentence(one, wanted))}" for one in found.classes]
+    else:
+        lines.append("  the page has a sentence on each class")
     lines += ["what people would still do", *(f"  {line}" for line in words.work_lines(found, wanted))]
     lines += [f"what {wanted.images:,} images cost", *(f"  {line}" for line in words.cost_lines(costed))]
     return lines

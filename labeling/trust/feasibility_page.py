@@ -23,7 +23,9 @@ def render(project: str, teacher: str, found: Feasibility, costs: Costs, wanted:
         teacher=teacher,
         headline=words.headline(found),
         images=found.images,
-        remarks=remarks,
+        rests_on=remarks[0] if remarks else "",
+        remarks=remarks[1:],
+        rules=[f"{rule[:1].upper()}{rule[1:]}." for rule in words.RULES],
         columns=[column.capitalize() for column in words.COLUMNS],
         classes=[
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from .costs import SOURCES, Costs, Prices
@@ -15,9 +16,26 @@ SHORT: dict[Verdict, str] = {
     "dont": "don't",
     "unknown": "no verdict",
 }
-COLUMNS = ("objects", "found", "false", "missed", "precision", "recall", "work")
+COLUMNS = ("objects", "found", "false", "missed", "precision", "recall", "work left")
+RULES = (
+    "work left: time to correct the class, as a share of the time to draw it by hand; above 100 % the boxes cost more "
+    "than they save",
+    "a box that names the wrong class is false for that class, and work for the class that it belongs to",
+)
 
 _CLASS_ENOUGH = 30
+_LISTED = 8
+
+_PRICES = {
+    "hour": "an hour of the people who label",
+    "gpu_hour": "an hour of a GPU",
+    "teacher_seconds": "seconds of the teacher for one image there",
+    "api_image": "one image at a hosted service",
+    "train_hours": "hours of training a student",
+    "engineer_hours": "hours of an engineer to train, check and ship it",
+    "engineer_hour": "an hour of that engineer",
+    "student_image": "one image of a student of your own",
+}
 
 
 def sentence(one: Judged, wanted: Wanted) -> str:
@@ -46,9 +64,8 @@ def sentence(one: Judged, wanted: Wanted) -> str:
 
 def _doubt(one: Judged) -> str:
     more = max(_CLASS_ENOUGH - one.objects, one.objects)
-    return (
-        f"the numbers would allow a better verdict, too: review about as many images again, with some {more} more of it"
-    )
+    images = ceil(more * one.reviewed / one.objects)
+    return f"not firm: about {images:,} more reviewed images would hold {more:,} more of it and tell"
 
 
 def headline(found: Feasibility) -> str:
@@ -57,7 +74,8 @@ def headline(found: Feasibility) -> str:
     for one in found.classes:
         groups.setdefault(one.verdict, []).append(one.name)
     parts = [f"{SHORT[verdict]}: {_listed(groups[verdict])}" for verdict in SHORT if verdict in groups]
-    return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:]
+    said = "; ".join(parts)
+    return said[:1].upper() + said[1:]
 
 
 def rows(found: Feasibility) -> list[tuple[str, tuple[str, ...]]]:
@@ -105,27 +123,27 @@ def cost_lines(costs: Costs) -> list[str]:
     unit = costs.prices.currency
     lines = [f"{way.name}: {money(way.cost, unit)}, {way.hours:,.0f} hours of people" for way in costs.ways]
     lines.append(
-        f"a student of your own: {money(costs.student, unit)} once, {costs.student_images:,} images labelled for it"
+        f"a student of your own: {money(costs.student, unit)} once; {costs.student_images:,} images labelled for it, "
+        "which hold enough of the rarest class"
     )
     for name, volume in (("a hosted service", costs.break_even), ("the teacher on a GPU", costs.break_even_teacher)):
         if volume is None:
             lines.append(f"a student is never cheaper than {name} at these prices")
         else:
-            lines.append(f"a student is cheaper than {name} from {volume:,} images on")
+            lines.append(f"a student is cheaper than {name} from about {_two_digits(volume):,} images on")
     return lines
 
 
 def price_rows(prices: Prices) -> list[tuple[str, str, str]]:
     """Return (price, value, where it comes from); a value that is not the default was given."""
     default = Prices()
-    names = [name for name in prices.__slots__ if name != "currency"]
     return [
         (
-            name.replace("_", " "),
-            f"{getattr(prices, name):g}",
+            words,
+            f"{getattr(prices, name):.8f}".rstrip("0").rstrip("."),
             SOURCES[name] if getattr(prices, name) == getattr(default, name) else "given",
         )
-        for name in names
+        for name, words in _PRICES.items()
     ]
 
 
@@ -190,4 +208,8 @@ def _share(part: float, whole: float) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    return ", ".join(names) if len(names) <= _LISTED else f"{len(names)} classes"
+
+
+def _two_digits(number: int) -> int:
+    return int(float(f"{number:.1e}"))

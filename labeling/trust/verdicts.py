@@ -80,6 +80,7 @@ class Judged:
         firm: both ends of the intervals lead to the verdict.
         objects: that people marked.
         images: that hold one.
+        reviewed: images in all.
         found, false, missed: boxes that are right, boxes that are wrong, objects without a box.
         moved: found boxes that people would have to pull into place.
         precision, recall: of the prompt; None without a box, without an object.
@@ -95,6 +96,7 @@ class Judged:
     firm: bool
     objects: int
     images: int
+    reviewed: int
     found: int
     false: int
     missed: int
@@ -224,6 +226,7 @@ def _judged(name: str, counts: Numbers, seconds: Seconds, wanted: Wanted, *, res
         firm and bool(objects),
         int(objects),
         int(((counts[:, 0] + counts[:, 2]) > 0).sum()),
+        images,
         int(found),
         int(false),
         int(missed),
