@@ -129,16 +129,17 @@ def photos(shared: Path, half: str) -> tuple[list[str], list[Part]]:
 
 
 def mosaic(parts: Sequence[Part], megapixels: float, side: int, folder: Path) -> Mosaic:
-    """Write a lossless picture of parts, again from the first where they are used up.
+    """Write a lossless picture of so many pixels or few less, of parts, again from the first where they are used up.
 
     Parts lie in rows by height, each shifted by up to ``GAP`` pixels so that it shares no edge with a tile of ``side``.
     """
-    width = round((megapixels * 1e6) ** 0.5)
+    width = int((megapixels * 1e6) ** 0.5)
+    height = int(megapixels * 1e6) // width
     chosen: list[Part] = []
     repeated = itertools.cycle(parts)
-    while not chosen or _height(rows := _rows(chosen, width)) * width < megapixels * 1e6:
-        chosen.append(next(repeated))
-    height = _height(rows)
+    while _height(_rows([*chosen, part := next(repeated)], width)) <= height:
+        chosen.append(part)
+    rows = _rows(chosen, width)
     rng = np.random.default_rng(0)
     canvas = np.full((height, width, 3), GREY, dtype=np.uint8)
     order, at, top = [], [], 0

@@ -68,6 +68,27 @@ def sound_only(path: Path) -> Path:
     return path
 
 
+def with_sound(path: Path, pictures: Sequence[Picture], seconds: float) -> Path:
+    """Write a video of 10 frames a second beside so many seconds of silence."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18", "threads": "1"}
+        sound: Any = container.add_stream("pcm_s16le", rate=8000)
+        sound.layout = "mono"
+        for number in range(max(len(pictures), round(seconds * 10))):
+            if number < len(pictures):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pictures[number], format="rgb24")))
+            if number < seconds * 10:
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+                silence.rate, silence.pts = 8000, number * 800
+                container.mux(sound.encode(silence))
+        container.mux([*stream.encode(), *sound.encode()])
+    return path
+
+
 def turned(path: Path) -> Path:
     """Write into the header of an MP4 that it is to be shown turned clockwise by a quarter.
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from labeling.cli import main
+from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.core.store_studio import StudioLedger
 from labeling.project import Project
 from labeling.queue import lot
-from labeling.trust.parts import parts_of
+from labeling.trust.parts import note_parts, parts_of
 from labeling.trust.permission import read_permission
 from labeling.trust.sureness import NEVER
 from tests import audited
 from tests.fake_studio import FakeStudio
-from tests.made_reviews import Desk
+from tests.made_reviews import Desk, claim, sha
 from tests.made_stores import Thing
 from tests.pushing import World
 
@@ -128,6 +129,60 @@ def test_a_project_without_labels_is_refused(accept: Verb, tmp_path: Path) -> No
     code, said = accept(made)
     assert code == 1
     assert "labelstill label PHOTOS" in said
+
+
+# The way out
+
+
+def test_gold_that_people_reviewed_is_named_among_the_audits(accept: Verb, tmp_path: Path) -> None:
+    made = audited.project(tmp_path / "gold")
+    with made.open_store(create=True) as store:
+        desk = Desk(store, audited.CLASSES)
+        for number in range(100):
+            audited.audit(desk, f"gold {number}", [0.9], by_lot=number < 10)
+        note_parts(store, {sha(f"gold {n}"): NEVER for n in range(10)})
+        DecisionLedger(store).change([Decided(sha(f"gold {n}"), "gold") for n in range(100)])
+        audited.label(store, [f"sure {n}" for n in range(50)], [0.9])
+    said = accept(made)[1]
+    assert "100 reviewed photos that came by lot or as gold (100 gold), 100 labels" in said
+    assert "do not count" not in said
+    assert "50 of 50 that wait" in said
+    assert json.loads(accept(made, "--json")[1])["audits"]["gold"] == 100
+
+
+@pytest.mark.parametrize(("left", "words"), [(9, "only 9 photos with 9 labels are left"), (0, "no photo with labels")])
+def test_a_set_too_small_for_a_guarantee_is_told_so_and_no_push_is_advised(
+    accept: Verb, tmp_path: Path, left: int, words: str
+) -> None:
+    made = audited.project(tmp_path / "small")
+    with made.open_store(create=True) as store:
+        audited.audits(Desk(store, audited.CLASSES), 40, 0.9)
+        audited.label(store, [f"sure {n}" for n in range(left)], [0.9])
+    code, said = accept(made)
+    assert code == 0
+    assert words in said
+    assert "beside 40 audited labels; 59 is the least" in said
+    assert "cannot show 0.95 with confidence 0.95" in said
+    assert "lower --precision, or label more photos" in said
+    assert "push" not in said
+    assert json.loads(accept(made, "--json")[1])["reach"] is None
+
+
+def test_photos_that_people_still_have_are_awaited_first(accept: Verb, tmp_path: Path) -> None:
+    made = audited.project(tmp_path / "handed over")
+    with made.open_store(create=True) as store:
+        Desk(store, audited.CLASSES).push("waits", [claim("waits", 0, "box", (5.0, 5.0, 9.0, 9.0))], by_lot=True)
+    said = accept(made)[1]
+    assert "1 came by lot or as gold and are not reviewed yet" in said
+    assert said.splitlines()[-1].startswith("next         labelstill pull --project")
+
+
+def test_gold_that_nobody_was_handed_is_sent_first(accept: Verb, tmp_path: Path) -> None:
+    made = audited.project(tmp_path / "gold waits")
+    with made.open_store(create=True) as store:
+        audited.label(store, [f"sure {n}" for n in range(300)], [0.9])
+        DecisionLedger(store).change([Decided(sha("sure 0"), "gold")])
+    assert accept(made)[1].splitlines()[-1].endswith("--only gold")
 
 
 # Push

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from labeling.cli import main
+from labeling.commands.calibrate import _write_page
 from labeling.core.config import load_config
 from labeling.core.records import Annotation, Provenance
 from labeling.core.store_decisions import DecisionLedger
 from labeling.project import Project
+from labeling.trust import calibration_words as words
+from labeling.trust.calibrate import Outcome
+from labeling.trust.calibration import Calibration, Difference
+from labeling.trust.calibration_claims import Aim
+from labeling.trust.calibration_search import Settings
+from labeling.trust.gold import Gold
 from tests import fakes
 from tests import made_stores as made
 
@@ -42,7 +52,7 @@ def _drawn_backend() -> Iterator[None]:
 class Room:
     """Photos with one blue and at times a red or green patch, labelled by `drawn` and reviewed on request."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, count: int = 36) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str, count: int = 36) -> None:
         self.log = folder / "log"
         monkeypatch.setenv("LABELSTILL_TEST_LOG", str(self.log))
         self.root, photos, weights = folder / "project", folder / "photos", folder / "weights.pt"
@@ -55,7 +65,7 @@ class Room:
             self.drawn.append(fakes.draw(photos / f"{number:02d}.png", shapes, salt=number))
         self.root.mkdir()
         (self.root / "project.yaml").write_text(COMMENTED)
-        flags = ["--detector", "drawn", "--weights", str(weights), "--segmenter", "none"]
+        flags = ["--detector", "drawn", "--weights", str(weights), "--segmenter", "none", *more]
         assert main(["label", str(photos), "--project", str(self.root), *flags]) == 0
 
     def review(self, count: int) -> None:
@@ -123,7 +133,7 @@ def test_a_wrong_word_is_replaced_held_out_figures_say_why_and_project_yaml_keep
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "today 36 of 54 objects missed, 12 false alarms"
     assert lines[1] == "calibrated 0 of 54 objects missed, 0 false alarms (held out)"
-    assert lines[2].startswith("verdict cost 48 → 0, 48 less [")
+    assert lines[2].startswith("verdict a gain: cost 48 → 0 (difference -48, 95 % from -")
     assert "change sea: prompts green → blue" in lines
     assert any("no gold object of sun: kept as they are" in line for line in lines)
     assert lines[-1] == "not applied yet; next: the same command with --apply"
@@ -145,12 +155,13 @@ def test_a_wrong_word_is_replaced_held_out_figures_say_why_and_project_yaml_keep
     assert classes.classes[0].synonyms == ("blue", "azure", "green")
     assert classes.classes[2].threshold is None  # nothing was seen of it
     again = out.splitlines()[-1]
-    assert again.startswith("next: labelstill label ")
-    assert f"--project {room.root} --detector drawn --weights" in again
+    assert again.startswith("every photo is reviewed and stays as it is: nothing to label again; for new photos: ")
+    assert f"labelstill label NEW_PHOTOS --project {room.root} --detector drawn --weights" in again
 
     code, out, _ = room.run(capsys, "calibrate", "--apply")
     assert code == 3
     assert "not applied: no gain was shown" in out
+    assert out.splitlines()[-1].endswith("keep the settings in force (all 36 photos took part already)")
     assert (room.root / "project.yaml").read_text() == after
 
 
@@ -212,3 +223,110 @@ def test_what_cannot_be_meant_is_refused(
     code, _, err = room.run(capsys, "calibrate", *flags)
     assert code == 1
     assert message in err
+
+
+def test_today_is_what_label_would_use_now_and_not_the_score_of_the_last_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = Room(tmp_path, monkeypatch, "--score", "0.05")
+    room.review(36)
+    classes = room.root / "project.yaml"
+    classes.write_text(COMMENTED.replace("- name: fire\n", "- name: fire\n    threshold: 0.58\n"))
+    code, out, _ = room.run(capsys, "calibrate", "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert said["classes"][1]["threshold"]["today"] == 0.58
+    assert said["classes"][0]["threshold"]["today"] != 0.05
+    assert "the last labelling run had --score 0.05" in said["remarks"][0]
+
+    code, out, _ = room.run(capsys, "calibrate", "--apply")
+    assert "today: what labelstill label would use now" in out
+    code, out, _ = room.run(capsys, "calibrate", "--json")
+    assert not json.loads(out)["gain_shown"]  # the gain was taken
+
+
+def test_the_next_command_repeats_what_the_last_run_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = Room(tmp_path, monkeypatch, "--tile", "640")
+    room.review(32)
+    code, out, _ = room.run(
+        capsys, "calibrate", "--apply", "--detector", "drawn", "--weights", f"{tmp_path}/weights.pt"
+    )
+    assert code == 0
+    assert out.splitlines()[-1].endswith(f"--detector drawn --weights {tmp_path}/weights.pt --segmenter none")
+    code, out, _ = room.run(capsys, "calibrate")
+    assert out.splitlines()[-1] == (
+        f"next: labelstill next --gold 36 --project {room.root} for surer figures, or keep the settings in force"
+    )
+    (room.root / "project.yaml").write_text(COMMENTED)
+    code, out, _ = room.run(capsys, "calibrate", "--apply")
+    command = out.splitlines()[-1].removeprefix("next: ")
+    assert command.endswith("--tile 640 --segmenter none")
+    capsys.readouterr()
+    assert main(shlex.split(command)[1:]) == 0  # it runs as printed, and labels what nobody has reviewed
+    assert "4 images" in " ".join(capsys.readouterr().out.split())
+
+
+def test_each_given_prompt_is_said_to_be_taken_or_not(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    room.review(36)
+    _, out, _ = room.run(capsys, "calibrate", "--aliases", "fire: yellow flame, sun: golden")
+    assert "tried for sea: blue, azure; taken: blue" in out
+    assert "tried for fire: yellow flame; none better" in out
+    assert "tried for sun: golden; not judged, the gold set has no object of it" in out
+
+
+def test_after_an_import_alone_calibrate_is_named_with_a_detector(
+    room: Room, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room.review(36)
+    with sqlite3.connect(room.root / "labels.db") as database:
+        database.execute("UPDATE runs SET verb = 'import'")
+    _, out, _ = room.run(capsys, "next", "--gold", "200")
+    assert "label first" not in out
+    assert "every image is reviewed: calibrate and feasibility take them as they are" in out
+    assert out.splitlines()[-1].startswith(
+        f"next: labelstill calibrate --project {room.root} --detector NAME --weights WEIGHTS"
+    )
+
+
+def test_a_precision_that_is_not_reached_is_said_first(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    (room.root / "project.yaml").write_text(
+        COMMENTED.replace("    synonyms: [blue, azure]\n", "").replace("[red]", "[pink]")
+    )
+    room.review(36)
+    _, out, _ = room.run(capsys, "calibrate", "--recall-at-precision", "0.9")
+    assert out.splitlines()[0] == "precision    held out, no box is left: a precision of 0.9 is not reached"
+
+
+def _found(today: float, after: float, *, ap50: tuple[float, float] = (0.5, 0.4)) -> Calibration:
+    settings = Settings((("a",), ("b",), ("c",)), None, 0.5, (0.2, 0.2, 0.2))
+    other = replace(settings, thresholds=(0.4, 0.2, 0.2))
+    counts = (np.array([[30.0, 20, 40], [0, 0, 0], [0, 0, 0]]), np.array([[28.0, 7, 40], [0, 0, 0], [0, 0, 0]]))
+    loss = Difference(today, after, after - today - 5, after - today + 5)
+    return Calibration(
+        settings, other, 36, *counts, loss, Difference(0.572, 0.563, -0.018, 0.001), Difference(*ap50, -0.2, 0.0), 1
+    )
+
+
+def test_the_words_answer_first_and_say_what_the_brackets_are() -> None:
+    found = _found(30, 19)
+    assert words.headline(found, Aim()).startswith("Yes: today 10 of 40 objects missed")
+    assert words.headline(_found(30, 29), Aim()).startswith("No gain shown: ")
+    assert words.difference("F1", found.f1) == "F1 0.572 → 0.563 (difference -0.009, 95 % from -0.018 to +0.001)"
+    assert words.verdict(found, Aim()) == "a gain: cost 30 → 19 (difference -11, 95 % from -16 to -6)"
+    assert [worse for _, worse in words.figures(found)] == [True, True]
+    wanted = Aim(precision=0.9)
+    assert words.shortfall(found, wanted) == "held out, precision is 0.800, below the 0.9 that was wanted"
+    assert words.shortfall(found, Aim(precision=0.8)) is None
+    assert words.headline(found, wanted).startswith("Yes, but below the wanted precision: ")
+    assert "missed objects, and more for precision below 0.9: 30 → 19" in words.verdict(found, wanted)
+
+
+def test_the_page_paints_a_loss_as_one_and_counts_one_pass(room: Room, tmp_path: Path) -> None:
+    outcome = Outcome(_found(30, 19), Gold(()), {})
+    _write_page(tmp_path / "page.html", Project.open(room.root), "t", outcome, Aim())
+    text = (tmp_path / "page.html").read_text()
+    assert '<li class="look">AP50 0.500 → 0.400' in text
+    assert "<h1>Yes: " in text
+    assert "1 pass of the detector" in text

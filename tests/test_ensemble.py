@@ -16,6 +16,7 @@ import supervision as sv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labeling.cli import main
 from labeling.core.errors import BackendError, InputError, MissingExtraError
 from labeling.core.ontology import Ontology, parse_classes
 from labeling.core.store import Store
@@ -26,6 +27,7 @@ from labeling.teachers.detectors.ensemble import EnsembleDetector, Member
 from labeling.teachers.filter_settings import FilterSettings
 from labeling.teachers.interfaces import Detected, RgbImage
 from labeling.teachers.members import with_members
+from tests.fakes import draw
 
 ONTOLOGY = parse_classes("box: box | red box, cone")
 PROMPTS = {"box": 0, "red box": 0, "cone": 1}
@@ -338,3 +340,11 @@ def test_labels_of_an_ensemble_say_who_saw_them(tmp_path: Path) -> None:
     for label in labels:
         assert label.provenance.model == "yoloe/prompted.safetensors & ultralytics/closed.safetensors"
         assert 1 <= len(label.provenance.sources) <= 2
+
+
+def test_weights_of_members_can_be_given_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "photos/a.png", [("red", (4, 4, 24, 24))])
+    asked = ["label", str(tmp_path / "photos"), "--project", str(tmp_path / "p"), "--classes", "red"]
+    flags = ["--detector", "ultralytics,owlv2", "--weights", "ultralytics=gone.pt", "--weights", "owlv2=nowhere"]
+    assert main([*asked, *flags]) == 1
+    assert "weights gone.pt do not exist" in capsys.readouterr().err

@@ -163,8 +163,8 @@ def test_both_ways_of_finding_doubles_agree(seed: int, nms_iou: float, agnostic:
 
 
 def test_every_reason_of_a_drop_has_words() -> None:
-    assert drop_words(CUT) == "part of an object at the edge of a tile"
-    assert "seen more closely in a smaller tile" in drop_words(COARSE)
+    assert drop_words(CUT) == "part of an object that a tile cuts"
+    assert drop_words(COARSE) == "small thing that a closer look shows better"
 
 
 _number = st.one_of(

@@ -11,6 +11,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -484,3 +485,23 @@ def test_changed_files_are_decoded_or_rejected(seed: bytes, edits: list[tuple[in
 @given(st.integers(0, 2**31), st.integers(0, 2**31), st.sampled_from([1, 8, 16]), st.sampled_from([0, 2, 3, 4, 6]))
 def test_png_headers_that_lie_are_rejected(width: int, height: int, depth: int, colour: int) -> None:
     survives(png((width, height), depth, colour, bytes(64)))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "L", "1"])
+def test_a_picture_that_is_converted_band_by_band_is_the_one_converted_at_once(mode: str) -> None:
+    """Three bands; only the last one lets the background through."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, 256, (700, 300, 4), dtype=np.uint8)
+    values[:650, :, 3] = 255
+    rgba = Image.fromarray(values)
+    picture = rgba.convert("RGB").convert(mode) if mode in ("P", "CMYK", "L", "1") else rgba.convert(mode)
+    buffer = BytesIO()
+    suffix = "TIFF" if mode == "CMYK" else "PNG"
+    picture.save(buffer, suffix, **({"transparency": picture.getpixel((299, 699))} if mode == "P" else {}))
+    with Image.open(BytesIO(buffer.getvalue())) as stored:
+        whole = stored.convert("RGBA")
+    expected = Image.new("RGB", whole.size, "#102030")
+    expected.paste(whole, mask=whole)
+    loaded = decode(buffer.getvalue(), max_pixels=10**6, background="#102030")
+    assert (loaded.pixels == np.asarray(expected)).all()
+    assert ("alpha_composited" in loaded.notes) == (mode in ("RGBA", "LA", "P"))

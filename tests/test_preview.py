@@ -176,7 +176,8 @@ def test_an_existing_project_is_byte_for_byte_as_it_was(tmp_path: Path, capsys: 
     assert main(command(tmp_path, "--json", "--preview", "5", classes="crimson: red box, new: violet box")) == 0
     answer = json.loads(capsys.readouterr().out)
     assert list(answer) == [
-        "previewed", "photos", "objects", "dropped", "quarantined", "seconds", "stopped", "report", "next",
+        "previewed", "photos", "videos_left_out", "objects", "dropped", "quarantined", "seconds", "stopped", "report",
+        "next",
     ]  # fmt: skip
     assert (answer["previewed"], answer["photos"]) == (5, 30)
     assert set(answer["objects"]) >= {"crimson", "new"}

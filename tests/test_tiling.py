@@ -323,6 +323,13 @@ def test_looks_grow_coarser_until_one_shows_everything() -> None:
     assert covered.all()
 
 
+@pytest.mark.parametrize("width", [SIDE + 1, 100, 2 * SIDE + 1, 500])
+def test_the_look_at_the_whole_is_shrunk_no_further_than_to_a_tile(width: int) -> None:
+    *_, (look, pixels) = looks(drawn((width, 60)), SIDE)
+    assert look.xyxy == (0, 0, width, 60)
+    assert pixels.shape[1] == SIDE
+
+
 def test_only_very_large_images_are_cut_unless_asked_for() -> None:
     automatic = tiling_of(None)
     assert automatic is not None

@@ -10,6 +10,7 @@ import pytest
 
 from labeling.core.errors import InputError, StateError
 from labeling.core.store import Store
+from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.project import Project
 from labeling.studio.selection import conditions, select
 from labeling.trust.accept import acceptance, check
@@ -209,3 +210,86 @@ def test_the_surest_share_is_taken_by_the_lowest_score_of_each_image(store: Stor
 def test_a_share_that_is_none_is_refused(store: Store, text: str) -> None:
     with pytest.raises(InputError, match="expected a share"):
         conditions([text], store)
+
+
+# Gold
+
+
+def as_gold(store: Store, *names: str) -> None:
+    DecisionLedger(store).change([Decided(sha(name), "gold") for name in names])
+
+
+def test_reviewed_gold_counts_for_all_images_and_once_however_it_was_handed_over(store: Store, desk: Desk) -> None:
+    audited.audit(desk, "by need", [0.9], by_lot=False, wrong=1)
+    audited.audit(desk, "by lot", [0.9])
+    audited.audit(desk, "pushed as gold", [0.9])
+    audited.audit(desk, "no gold", [0.9], by_lot=False)
+    note_parts(store, {sha("pushed as gold"): NEVER})
+    as_gold(store, "by need", "by lot", "pushed as gold")
+    found = read_audits(store, ONTOLOGY, labeller(store))
+    assert {one.sha256 for one in found.images} == {sha("by need"), sha("by lot"), sha("pushed as gold")}
+    assert len(found.images) == 3
+    assert all((one.gold, one.since, one.anew) == (True, 0.0, False) for one in found.images)
+    assert found.table().wrong.sum() == 1
+    assert found.parts == 0
+
+
+def test_gold_counts_up_to_the_first_that_nobody_has_answered(store: Store, desk: Desk) -> None:
+    for name in ("first", "third"):
+        audited.audit(desk, name, [0.9], by_lot=False)
+    audited.label(store, ["second"], [0.9])
+    as_gold(store, "first", "second", "third")
+    found = read_audits(store, ONTOLOGY, labeller(store))
+    assert [one.sha256 for one in found.images] == [sha("first")]
+    assert (found.held, found.unsent) == (1, 1)
+    audited.audit(desk, "second", [0.9], by_lot=False)
+    found = read_audits(store, ONTOLOGY, labeller(store))
+    assert (len(found.images), found.held, found.unsent) == (3, 0, 0)
+
+
+def test_gold_that_was_dropped_or_skipped_holds_nothing_back(store: Store, desk: Desk) -> None:
+    audited.label(store, ["dropped"], [0.9])
+    desk.push("skipped", [claim("skipped", 0, "box", (10.0, 10.0, 50.0, 50.0))])
+    desk.answer("skipped", kind="skipped")
+    audited.audit(desk, "reviewed", [0.9], by_lot=False)
+    as_gold(store, "dropped", "skipped", "reviewed")
+    DecisionLedger(store).change([Decided(sha("dropped"), "drop")])
+    found = read_audits(store, ONTOLOGY, labeller(store))
+    assert [one.sha256 for one in found.images] == [sha("reviewed")]
+    assert (found.skipped, found.held) == (1, 0)
+
+
+def test_gold_that_was_labelled_anew_is_judged_by_overlap_and_the_lot_does_not_count(store: Store, desk: Desk) -> None:
+    box = (5.0, 10.0, 12.0, 40.0)
+    for name in ("gold", "lot"):
+        desk.push(name, [claim(name, 5, "box", box)], by_lot=name == "lot")
+        audited.label(store, [name], [0.8, 0.7], key="other thresholds")
+        desk.answer(name, [drawn(name, "box", box)])
+    audited.label(store, ["new"], [0.9], key="other thresholds")
+    as_gold(store, "gold")
+    found = read_audits(store, ONTOLOGY, labeller(store))
+    (one,) = found.images
+    assert sorted(right for _, right in one.right) == [False, True]
+    assert (one.sha256, one.key, one.anew, found.other) == (sha("gold"), 0.7, True, 1)
+
+
+# What more audits could bring
+
+
+def test_no_number_of_right_audits_reaches_a_guarantee_in_a_small_set(store: Store, desk: Desk) -> None:
+    audited.audits(desk, 40, 0.9)
+    audited.label(store, [f"sure {n}" for n in range(9)], [0.9])
+    found = acceptance(store, ONTOLOGY, Terms())
+    assert (found.region, found.reach, found.more) == (None, None, None)
+
+
+def test_the_advised_number_of_right_audits_lets_something_skip(store: Store, desk: Desk) -> None:
+    audited.audits(desk, 10, 0.9)
+    audited.label(store, [f"photo {n}" for n in range(100)], [0.9])
+    advice = acceptance(store, ONTOLOGY, Terms()).reach
+    assert advice is not None
+    assert (advice.share, advice.audits, advice.skip) == (0.25, 80, 20)
+    audited.audits(desk, 80, 0.9, prefix="photo")
+    found = acceptance(store, ONTOLOGY, Terms())
+    assert found.region is not None
+    assert found.region.images == 20

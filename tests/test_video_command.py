@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,9 +19,7 @@ from labeling.core.store import Store
 from labeling.video.ledger import FrameLedger
 from tests import fakes, made_videos
 from tests.made_videos import encode, moving, sound_only
-
-ROOT = Path(__file__).resolve().parents[1]
-SECRET = "s3cretword"
+from tests.video_commands import ROOT, command, label, open_store
 
 
 @pytest.fixture(autouse=True)
@@ -42,28 +34,6 @@ def _backends() -> Iterator[None]:
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return encode(tmp_path / "films" / "clip.mp4", moving(24), pix_fmt="yuv444p")
-
-
-def command(tmp_path: Path, *inputs: str | Path, classes: str = "crimson: red box, sea: blue box") -> list[str]:
-    weights = tmp_path / "weights"
-    weights.write_text("drawn")
-    return [
-        "label", *map(str, inputs), "--project", str(tmp_path / "project"), "--classes", classes,
-        "--detector", "snapped", "--weights", str(weights), "--json",
-    ]  # fmt: skip
-
-
-def label(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], *inputs: str | Path, code: int = 0, **choice: Any
-) -> dict[str, Any]:
-    capsys.readouterr()
-    assert main(command(tmp_path, *inputs, **choice)) == code
-    told: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return told
-
-
-def open_store(tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "project" / "labels.db")
 
 
 def test_frames_of_a_video_are_labelled_beside_photos(
@@ -222,6 +192,25 @@ def test_a_review_leaves_tracks_as_they_are_and_relabelling_replaces_them(
         assert len(store.rows("SELECT * FROM tracks")) == 10
 
 
+def test_a_second_file_with_the_same_video_is_counted_and_not_decoded_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], clip: Path
+) -> None:
+    (clip.parent / "again.mp4").write_bytes(clip.read_bytes())
+    for _ in range(2):
+        told = label(tmp_path, capsys, clip.parent)
+        assert (len(told["videos"]), told["video_copies"]) == (1, 1)
+    assert len(list((tmp_path / "project" / "frames").iterdir())) == 1
+
+
+def test_a_preview_says_that_it_leaves_videos_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], clip: Path
+) -> None:
+    fakes.draw(clip.parent / "photo.png", [("red", (10, 10, 40, 40))])
+    assert label(tmp_path, capsys, clip.parent, "--preview", "1")["videos_left_out"] == 1
+    assert main([*command(tmp_path, clip.parent, "--preview", "1")[:-1]]) == 0
+    assert "left out     1 videos and streams" in capsys.readouterr().out
+
+
 def test_a_split_never_cuts_a_track(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "films"
     for number in range(6):
@@ -261,84 +250,6 @@ def test_a_kill_while_frames_are_taken_is_made_good(tmp_path: Path, capsys: pyte
     assert main([*arguments, "--project", str(other)]) == 0
     names = {path.name: path.read_bytes() for path in frames.glob("*/*.jpg")}
     assert {path.name: path.read_bytes() for path in other.glob("frames/*/*.jpg")} == names
-
-
-@pytest.fixture
-def server(tmp_path: Path, clip: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-    handler = functools.partial(Quiet, directory=str(clip.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"//{SECRET}:{SECRET}@127.0.0.1:{httpd.server_address[1]}"
-        httpd.shutdown()
-
-
-def test_a_stream_is_recorded_and_its_secrets_are_nowhere(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], server: str
-) -> None:
-    address = f"http:{server}/clip.mp4?token={SECRET}"
-    told = label(tmp_path, capfd, address)
-    assert told["labelled"] == told["videos"][0]["taken"] == 5
-    assert label(tmp_path, capfd, address, "--limit", "2")["videos"][0]["taken"] == 2
-    assert main([*command(tmp_path, address.replace("clip", "gone"), "--seconds", "3")]) == 1
-    said = capfd.readouterr()
-    assert "gone.mp4 does not answer" in said.err
-    assert SECRET not in said.err + said.out + json.dumps(told)
-    for path in (tmp_path / "project").rglob("*"):
-        assert SECRET not in path.name
-        assert not path.is_file() or SECRET.encode() not in path.read_bytes()
-    with open_store(tmp_path) as store:
-        videos = {video for (video,) in store.rows("SELECT video FROM frames")}
-    assert len(videos) == 2  # what a stream shows now is another video than before
-
-
-def test_a_dead_stream_beside_photos_is_listed_and_ends_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fakes.draw(tmp_path / "photos" / "photo.png", [("red", (10, 10, 40, 40))])
-    told = label(tmp_path, capsys, f"rtsp://u:{SECRET}@127.0.0.1:9/live", tmp_path / "photos", code=2)
-    assert told["labelled"] == 1
-    assert [one["path"] for one in told["quarantined"]] == ["rtsp://127.0.0.1:9/live"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_an_interrupt_ends_a_stream_in_good_order(tmp_path: Path, clip: Path) -> None:
-    """The server gives the video at the pace of a trickle; what was taken before the signal is kept."""
-    data = encode(tmp_path / "slow.flv", moving(150, step=0.5), options={"g": "5", "threads": "1"}).read_bytes()
-
-    class Trickle(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            try:
-                for start in range(0, len(data), 1000):
-                    self.wfile.write(data[start : start + 1000])
-                    time.sleep(0.15)
-            except OSError:
-                pass
-
-        def log_message(self, *_: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        arguments = command(tmp_path, f"http://127.0.0.1:{httpd.server_address[1]}/slow.flv")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.made_videos", *arguments], cwd=ROOT, stdout=subprocess.PIPE
-        )
-        frames = tmp_path / "project" / "frames"
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and len(list(frames.glob("*/*.jpg"))) < 2:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-        httpd.shutdown()
-    assert process.returncode == 130
-    told = json.loads(output.splitlines()[0])
-    assert told["stopped"]
-    assert told["videos"][0]["taken"] >= 2
-    assert told["videos"][0]["frames"] < 150
 
 
 def _review_all(store: Store) -> None:

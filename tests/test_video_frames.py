@@ -17,7 +17,7 @@ from labeling.video.files import VideoRejected, folder_name, is_stream, shown_ad
 from labeling.video.frames import open_file
 from labeling.video.picking import Picker, differs
 from labeling.video.taking import MEMORY_FILE, Film, Pace, remembered_film, take_file
-from tests.made_videos import encode, moving, noisy, sound_only, still, turned, with_box
+from tests.made_videos import encode, moving, noisy, sound_only, still, turned, with_box, with_sound
 
 PIXELS = 10**8
 
@@ -183,6 +183,38 @@ def test_a_video_that_was_cut_gives_what_it_has_and_a_reason(tmp_path: Path) -> 
     assert film.taken
     assert film.problem is not None
     assert film.problem[0] == "truncated"
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "mpeg4"), ("mkv", "ffv1"), ("flv", "libx264")])
+def test_a_file_that_was_cut_anywhere_before_its_last_tenth_has_a_reason(
+    tmp_path: Path, suffix: str, codec: str
+) -> None:
+    whole = encode(tmp_path / f"m.{suffix}", [noisy(one, 4, n) for n, one in enumerate(moving(30))], codec=codec)
+    assert take(whole, tmp_path / "frames").problem is None
+    cut = tmp_path / f"cut.{suffix}"
+    for tenths in range(3, 9):
+        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * tenths // 10])
+        film = take(cut, tmp_path / "frames")
+        assert film.frames == 30 or (film.problem and film.problem[0] in ("truncated", "damaged")), tenths
+
+
+@pytest.mark.parametrize("sound_s", [3.0, 0.5])
+def test_sound_that_goes_on_longer_or_ends_sooner_is_no_cut(tmp_path: Path, sound_s: float) -> None:
+    film = take(with_sound(tmp_path / "s.mkv", moving(10), sound_s), tmp_path / "frames")
+    assert (film.frames, film.problem) == (10, None)
+
+
+def test_a_file_with_sound_that_was_cut_has_a_reason(tmp_path: Path) -> None:
+    clip = with_sound(tmp_path / "c.mkv", [noisy(one, 8, n) for n, one in enumerate(moving(40))], 4.0)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    cut = take(clip, tmp_path / "frames").problem
+    assert cut is not None
+    assert cut[0] == "truncated"
+
+
+def test_a_last_frame_that_is_shown_as_long_as_others_is_no_cut(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "v.mkv", [still(seed=n) for n in range(4)], times=[0.0, 3.0, 3.1, 6.0])
+    assert take(clip, tmp_path / "frames").problem is None
 
 
 def test_damage_in_the_middle_costs_those_frames_and_has_a_reason(tmp_path: Path) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from labeling.core.ontology import parse_classes
+from labeling.core.records import Annotation, Provenance
+from labeling.core.store import FileStamp, ImageOutcome, Store
+from labeling.core.store_rows import Feature
+from labeling.video.footage import Footage, record
+from labeling.video.ledger import FrameLedger
 from labeling.video.stitching import Look, Track, alike_bar, stitched
+from labeling.video.taking import Film, TakenFrame
 from labeling.video.tracks import Seen, Shown, link
 
 RED, BLUE = np.eye(4, dtype=np.float32)[:2]
@@ -96,3 +105,31 @@ def test_link_puts_together_what_is_gone_for_longer_than_it_waits() -> None:
 
     assert [len(track) for track in link(frames(RED))] == [21, 32]
     assert sorted(len(track) for track in link(frames(None))) == [5, 16, 32]
+
+
+@pytest.mark.parametrize(("model", "tracks"), [("seer/1", [21, 32]), ("another encoder", [5, 16, 32])])
+def test_the_looks_are_the_features_that_the_labelling_model_gave(
+    tmp_path: Path, model: str, tracks: list[int]
+) -> None:
+    outcomes = []
+    for n in range(32):
+        shown = {"box": ((10, 10, 30, 30), RED), "cone": ((100, 100, 120, 120), BLUE)}
+        if 5 <= n < 14 or n >= 30:
+            del shown["box"]
+        labels = [
+            Annotation(f"{name}{n}", f"{n:064d}", name, box, Provenance("teacher", "seer/1", score=0.9))
+            for name, (box, _) in shown.items()
+        ]
+        looks = [Feature(f"{name}{n}", model, (3 * look).astype(np.float16)) for name, (_, look) in shown.items()]
+        stamp = FileStamp(f"/{n}.jpg".encode(), 1, 1)
+        outcomes.append(
+            ImageOutcome(
+                (stamp,), f"{n:064d}", 200, 200, annotations=tuple(labels), features=tuple(looks), done_key="k"
+            )
+        )
+    taken = tuple(TakenFrame(n, n / 2, 0, f"{n:064d}") for n in range(32))
+    with Store.open(tmp_path / "labels.db", create=True) as store:
+        store.write_classes(parse_classes("box, cone"))
+        store.commit_batch(outcomes, store.start_run("label", {}))
+        record(store, Footage((Film("v", "v", tmp_path, 32, 0, 0, taken),)))
+        assert sorted(len(seen) for seen in FrameLedger(store).tracks("v").values()) == tracks

@@ -27,10 +27,11 @@ def draw(project: Project, count: int, out: Path | None, *, as_json: bool) -> No
     with project.lock(), project.open_store() as store:
         groups = [group.members for group in duplicates(store).groups]
         found = draw_gold(store, count, groups)
+        labelled = any(run.verb == "label" for run in store.runs())
         paths = {sha256: files[0] for sha256 in found.images if (files := store.files_of(sha256))}
     if out is not None:
         write_paths(list(paths.values()), out.expanduser().absolute())
-    command = _next(found, shlex.quote(display(project.root)))
+    command = _next(found, shlex.quote(display(project.root)), labelled=labelled)
     if as_json:
         said = {
             "images": [
@@ -60,21 +61,26 @@ def _lines(found: Draw, count: int) -> list[str]:
         f"gold set: {total} images, {found.added} of them new; {how if found.spread_by else how.partition(',')[0]}"
     ]
     if found.spread_by is None:
-        lines.append("note: no image has features, so the lot alone spreads it; label first and it covers all kinds")
+        first = "; label first and it covers all kinds" if found.waiting else ""
+        lines.append(f"note: no image has features, so the lot alone spreads it{first}")
     if found.repeats:
         lines.append(f"passed over {found.repeats} that show nearly the same as one of it")
     if total < count:
         lines.append(f"no more than {total} different images are there, {count} were asked for")
     lines.append(f"reviewed: {found.reviewed} of {total}")
+    if not found.waiting:
+        lines.append("every image is reviewed: calibrate and feasibility take them as they are")
     return lines
 
 
-def _next(found: Draw, folder: str) -> str:
+def _next(found: Draw, folder: str, *, labelled: bool) -> str:
     if found.unlabelled:
         return f"labelstill label PHOTOS --project {folder} ({found.unlabelled} of them have no labels to correct yet)"
     if found.reviewed < len(found.images):
         return f"labelstill push --only gold --project {folder}"
-    return f"labelstill calibrate --project {folder}"
+    # Nothing has labelled here, so labels.db knows no detector.
+    named = "" if labelled else " --detector NAME --weights WEIGHTS (labelstill teachers lists the names)"
+    return f"labelstill calibrate --project {folder}{named}"
 
 
 def write_paths(paths: Sequence[Path], target: Path) -> None:

@@ -75,17 +75,24 @@ def _as_dict(found: Acceptance, applied: bool) -> dict[str, Any]:
         "audits": {
             "images": len(audits.images),
             "labels": sum(len(one.right) for one in audits.images),
+            "gold": sum(one.gold for one in audits.images),
+            "labelled_anew": sum(one.anew for one in audits.images),
             "without_labels": audits.empty,
             "of_another_teacher": audits.other,
             "of_a_part": audits.parts,
             "not_reviewed": audits.unreviewed,
             "skipped": audits.skipped,
+            "gold_held": audits.held,
+            "gold_not_sent": audits.unsent,
         },
         "waiting": {"images": found.waiting, "labels": found.waiting_labels, "cannot_skip": found.unlabelled},
         "region": None if region is None else _region_dict(region, found),
         "fewest_labels": found.fewest,
         "alike": found.alike,
         "more": None if found.more is None else {"audits": found.more.audits, "share": found.more.share},
+        "reach": None
+        if found.reach is None
+        else {"audits": found.reach.audits, "share": found.reach.share, "skip": found.reach.skip},
         "applied": applied,
     }
 
@@ -112,14 +119,21 @@ def _share(part: int, whole: int) -> float | None:
 def _lines(found: Acceptance, project: Project, applied: bool) -> list[str]:
     audits, region, terms = found.audits, found.region, found.terms
     labels = sum(len(one.right) for one in audits.images)
-    lines = [f"audits       {len(audits.images)} reviewed photos that came by lot, {labels} labels"]
+    gold = sum(one.gold for one in audits.images)
+    of_gold = f" or as gold ({gold} gold)" if gold else ""
+    lines = [f"audits       {len(audits.images)} reviewed photos that came by lot{of_gold}, {labels} labels"]
     lines += [
         f"             {count} {words}"
         for count, words in (
+            (
+                sum(one.anew for one in audits.images),
+                "of these were labelled anew after they were handed over: judged by overlap",
+            ),
+            (audits.held, "gold, but do not count before the gold photos drawn before them are reviewed"),
             (audits.other, "of another teacher, or other prompts or thresholds: they do not count"),
             (audits.parts, "drawn among photos of a class, state or decision: they do not count"),
             (audits.empty, "without a label: such photos never skip"),
-            (audits.unreviewed, "came by lot and are not reviewed yet"),
+            (audits.unreviewed, "came by lot or as gold and are not reviewed yet"),
             (audits.skipped, "were skipped by people: nobody knows"),
         )
         if count
@@ -141,8 +155,7 @@ def _lines(found: Acceptance, project: Project, applied: bool) -> list[str]:
         tail = f" --precision {terms.precision:g} --confidence {terms.confidence:g}{' --no-faint' * terms.no_faint}"
         lines.append(_next(project, f"accept --apply{tail}"))
     else:
-        audits_wanted = found.more.audits if found.more else 60
-        lines.append(_next(project, f"push --only sure:0.25 --audit-share 1 --limit {audits_wanted}"))
+        lines += _way_out(found, project)
     return [printable(line) for line in lines]
 
 
@@ -184,6 +197,33 @@ def _nothing(found: Acceptance) -> list[str]:
         f"may skip     none: too few audits: at least {found.fewest} labels in photos that would skip have to be "
         f"audited, all of them right"
     ]
+
+
+def _way_out(found: Acceptance, project: Project) -> list[str]:
+    """Return what to do where nothing may skip, by what is left to audit."""
+    audits, terms, reach = found.audits, found.terms, found.reach
+    if audits.unreviewed:
+        return [_next(project, "pull") + ", once these are reviewed"]
+    if reach is None:
+        labels = sum(len(one.right) for one in audits.images)
+        left = (
+            f"only {found.waiting:,} photos with {found.waiting_labels:,} labels are left"
+            if found.waiting
+            else ("no photo with labels is left")
+        )
+        return [
+            f"out of reach {left} to audit, beside {labels:,} audited labels; {found.fewest} is the least. "
+            f"Even all right they cannot show {terms.precision:g} with confidence {terms.confidence:g} for the rest: "
+            "lower --precision, or label more photos",
+            _next(project, "label PHOTOS"),
+        ]
+    needed = (
+        f"needed       at best {reach.audits:,} more audited photos among the surest {reach.share:.0%}, all without a "
+        f"mistake: {reach.skip:,} of the others may skip then"
+    )
+    if audits.unsent:
+        return [needed, _next(project, "push --only gold")]
+    return [needed, _next(project, f"push --only sure:{reach.share:g} --audit-share 1 --limit {reach.audits}")]
 
 
 def _next(project: Project, verb: str) -> str:

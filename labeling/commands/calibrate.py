@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shlex
 import sys
 from dataclasses import replace
 from importlib import metadata
@@ -21,6 +21,7 @@ from ..project import Project
 from ..studio.last_teacher import teacher_spec
 from ..tables import printable, table
 from ..teachers import backends
+from ..teachers.members import with_members
 
 _REFUSED = 3
 
@@ -71,6 +72,7 @@ def run(
     from ..trust.calibrate import apply as write_settings
     from ..trust.calibrate import calibrate
     from ..trust.calibration_claims import Aim
+    from ..trust.calibration_next import label_command, surer, waits
 
     aim = Aim(miss_cost, false_alarm_cost, precision)
     options = prompt_options(opened.ontology, aliases)
@@ -79,14 +81,17 @@ def run(
             (), opened.root, detector=detector, weights=weights, class_names=class_names, embeddings=embeddings,
             exemplars=exemplars, tile=tile, device=device, trust_weights=trust_weights, segmenter="none",
         )  # fmt: skip
-        spec = _spec(opened, store, request, named=any(flag is not None for flag in flags))
+        spec, note = _spec(opened, store, request, named=any(flag is not None for flag in flags))
         outcome = calibrate(opened, store, spec, aim, options, announce=_announce(spec), passed=_passed)
+        outcome = replace(outcome, note=note)
         gain = outcome.found.gain_shown
         if apply and gain:
             with opened.lock():
                 write_settings(opened, store, spec, outcome.found)
         names = opened.ontology.names
-        label = _label_command(opened, store, spec, outcome.found.chosen.prompts_per_pass)
+        left = waits(store)
+        label = label_command(opened, store, spec, outcome.found.chosen.prompts_per_pass)
+        more = surer(opened, store, outcome.gold)
     from ..trust import calibration_words as words
 
     if out is not None:
@@ -94,32 +99,58 @@ def run(
     if as_json:
         said = words.as_dict(outcome, names, aim) | {
             "applied": apply and gain,
-            "next": label if apply and gain else None,
+            "next": label if apply and gain and left else None,
         }
         print(json.dumps(said))
     else:
         print("\n".join(_lines(outcome, names, aim)))
         if out is not None:
             print(f"wrote        {display(out.expanduser().absolute())}")
-        print(_ending(opened, apply, gain, label))
+        again = f"next: {label}"
+        if not left:
+            again = f"every photo is reviewed and stays as it is: nothing to label again; for new photos: {label}"
+        print(_ending(opened, apply, gain, again, more))
     return _REFUSED if apply and not gain else 0
 
 
-def _spec(project: Project, store: Store, request: LabelRequest, *, named: bool) -> backends.TeacherSpec:
-    """Return the teacher that the flags name; without any, the one that labelled last, else that of project.yaml."""
+def _spec(project: Project, store: Store, request: LabelRequest, *, named: bool) -> tuple[backends.TeacherSpec, str]:
+    """Return the teacher that the flags name; without any, the one that labelled last, else that of project.yaml.
+
+    Only the models are those of the last run. Their settings are what `labelstill label` would use now; where a
+    --score of that run is left out, the second value says so.
+    """
     config = project.config.teacher
-    if not named:
-        try:
-            last = teacher_spec(store, trust_weights=request.trust_weights)
-            return replace(last, segmenter="none", segmenter_weights=None, device=request.device or "auto")
-        except StateError:
-            pass
+    last = None
+    with contextlib.suppress(StateError):
+        last = teacher_spec(store, trust_weights=request.trust_weights)
+    if last is not None and not named:
+        return _as_of_now(last, project, request), _left_out(last)
     spec = _teacher_spec(request, config)
     if spec.detector == backends.STUDENT:
         student = _student(request, config, project.root)
         spec = replace(spec, weights=str(student.weights), default_score=student.threshold)
     backends.check_weights(spec)
-    return spec
+    return spec, ""
+
+
+def _as_of_now(last: backends.TeacherSpec, project: Project, request: LabelRequest) -> backends.TeacherSpec:
+    config = project.config.teacher
+    score, per_pass = config.score, last.prompts_per_pass
+    if last.detector == backends.STUDENT:
+        score = _student(replace(request, weights=last.weights), config, project.root).threshold
+    if last.detector == config.detector:
+        per_pass = config.prompts_per_pass
+    now = replace(
+        last, segmenter="none", segmenter_weights=None, device=request.device or "auto", score=None,
+        default_score=score, prompts_per_pass=per_pass, tile=config.tile if last.tile is None else last.tile,
+    )  # fmt: skip
+    return with_members(now)
+
+
+def _left_out(last: backends.TeacherSpec) -> str:
+    if last.score is None:
+        return ""
+    return f"the last labelling run had --score {last.score:g}; that was for that run alone and plays no part here"
 
 
 def _announce(spec: backends.TeacherSpec) -> Any:
@@ -139,48 +170,28 @@ def _lines(outcome: Any, names: tuple[str, ...], aim: Any) -> list[str]:
 
     found = outcome.found
     today, new = found.counts_today, found.counts_calibrated
+    short = words.shortfall(found, aim)
     lines = [
+        *([f"precision    {short}"] if short else []),
         words.standing(today, "today       "),
         words.standing(new, "calibrated  ") + " (held out)",
         f"verdict      {words.verdict(found, aim)}",
-        f"also         {words.difference('F1', found.f1)}; {words.difference('AP50', found.ap50)}",
+        *(f"also         {figure}" for figure, _ in words.figures(found)),
         *table(words.COLUMNS, words.rows(found, names)),
         *(f"  {rule}" for rule in words.RULES),
     ]
+    lines += [f"tried for {printable(one)}" for one in words.tried(outcome, names)]
     lines += [f"change       {printable(one)}" for one in words.changes(found, names)]
-    return lines + [f"note: {printable(one)}" for one in words.remarks(outcome, names, aim)]
+    return lines + [f"note: {printable(one)}" for one in words.remarks(outcome, names)]
 
 
-def _ending(project: Project, apply: bool, gain: bool, label: str) -> str:
-    where = shlex.quote(display(project.root))
+def _ending(project: Project, apply: bool, gain: bool, again: str, more: str) -> str:
     if not gain:
-        return (
-            "not applied: no gain was shown on images that did not choose; review more gold images, or keep what is"
-            if apply
-            else f"next: labelstill next --gold 200 --project {where} for surer figures, or keep the settings in force"
-        )
+        why = "not applied: no gain was shown on images that did not choose"
+        return f"{why}\n{more}" if apply else more
     if apply:
-        return f"wrote {display(project.config_path)}\nnext: {label}"
+        return f"wrote {display(project.config_path)}\n{again}"
     return "not applied yet; next: the same command with --apply"
-
-
-def _label_command(project: Project, store: Store, spec: backends.TeacherSpec, per_pass: int | None) -> str:
-    """Return the command that labels again with the settings, naming what project.yaml does not say."""
-    config = project.config.teacher
-    photos = next((run.settings.get("photos") for run in reversed(store.runs()) if run.verb == "label"), None)
-    words = ["labelstill", "label", *(photos if isinstance(photos, list) and photos else ["PHOTOS"])]
-    words += ["--project", display(project.root)]
-    if spec.detector != config.detector:
-        words += ["--detector", spec.detector]
-        words += ["--prompts-per-pass", str(per_pass)] if per_pass is not None else []
-    for flag, name in (
-        ("--weights", "weights"), ("--class-names", "class_names"), ("--embeddings", "embeddings"),
-        ("--exemplar", "exemplars"), ("--tile", "tile"),
-    ):  # fmt: skip
-        value = getattr(spec, name)
-        if value is not None and str(value) != str(getattr(config, name)):
-            words += [flag, str(value)]
-    return shlex.join([str(word) for word in words])
 
 
 def _write_page(target: Path, project: Project, teacher: str, outcome: Any, aim: Any) -> None:
@@ -194,15 +205,17 @@ def _write_page(target: Path, project: Project, teacher: str, outcome: Any, aim:
         Path(words.__file__).with_name("calibration.html.j2"),
         project=project.config.name,
         teacher=teacher,
-        headline=words.headline(found),
+        headline=words.headline(found, aim),
+        shortfall=words.shortfall(found, aim),
         verdict=words.verdict(found, aim),
         images=found.images,
         passes=found.passes,
-        remarks=words.remarks(outcome, names, aim),
+        remarks=words.remarks(outcome, names),
         rules=words.RULES,
         columns=words.COLUMNS,
         rows=words.rows(found, names),
-        figures=[words.difference("F1", found.f1), words.difference("AP50", found.ap50)],
+        figures=words.figures(found),
+        tried=words.tried(outcome, names),
         changes=words.changes(found, names),
         version=metadata.version("labelstill"),
     )

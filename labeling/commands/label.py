@@ -52,10 +52,11 @@ def read_request(
         str | None, typer.Option(help="A name of labelstill teachers, or several: a,b.  [default: grounding-dino]")
     ] = None,
     weights: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="FILE|FOLDER|HUB-ID|RUN",
-            help="Weights of the detector; RUN names a student.  [default: its own; the newest student]",
+            help="Weights of the detector; RUN names a student; of several detectors NAME=WEIGHTS, one by one or with "
+            "commas.  [default: its own; the newest student]",
         ),
     ] = None,
     class_names: Annotated[
@@ -84,7 +85,11 @@ def read_request(
     ] = None,
     exemplars: Annotated[
         Path | None,
-        typer.Option("--exemplar", metavar="DIR", help="A folder of pictures per class, for yoloe: no words needed."),
+        typer.Option(
+            "--exemplar",
+            metavar="DIR",
+            help="For yoloe, in place of words: a folder of pictures for each of the --classes.",
+        ),
     ] = None,
     prompts_per_pass: Annotated[
         int | None, typer.Option(min=1, help="Most prompts that share a forward pass.  [default: as many as fit]")
@@ -114,11 +119,17 @@ def read_request(
     streams = tuple(text for text in photos if is_stream(text))
     files = tuple(Path(text) for text in photos if not is_stream(text))
     request = LabelRequest(
-        files, project, classes, ontology, detector, weights, class_names, segmenter, segmenter_weights,
+        files, project, classes, ontology, detector, _weights(weights, detector), class_names, segmenter, segmenter_weights,
         score, device, batch, limit, trust_weights, embeddings, exemplars, prompts_per_pass, tile,
         streams, every, fps, seconds, propagate, propagate_every,
     )  # fmt: skip
     return Asked(request, preview, as_json)
+
+
+def _weights(given: list[str] | None, detector: str | None) -> str | None:
+    """Return what was given as one text: all of it for several detectors, for one the last, as of other flags."""
+    several = detector is not None and "," in detector
+    return None if not given else ",".join(given) if several else given[-1]
 
 
 @wraps(read_request)

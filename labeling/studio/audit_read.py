@@ -81,7 +81,7 @@ def _read(
     """Return the case with what was said; drafts, and answers that could not be taken, say nothing."""
     if case.status not in ("reviewed", "skipped"):
         return case
-    truth = _truth(store, pushed, case) if case.status == "reviewed" else None
+    truth = truth_of(store, pushed, case) if case.status == "reviewed" else None
     # The only answer is the one that stands; to tell its shapes from what was sent again would take much longer.
     alone = truth if sum(answer.kind == "submitted" for answer in answers) == 1 else None
     looks = [_look(answer, pushed, case, ontology, alone) for answer in answers if answer.kind != "draft"]
@@ -107,7 +107,8 @@ def _look(
     return Look(answer.annotator, _seconds(answer), changes=_changes(pushed, named, case))
 
 
-def _truth(store: Store, pushed: Sequence[Annotation], case: Case) -> tuple[Change, ...]:
+def truth_of(store: Store, pushed: Sequence[Annotation], case: Case) -> tuple[Change, ...]:
+    """Return what became of labels in the answer that counts: by id, or by overlap where people never saw them."""
     claims = {annotation.id: annotation for annotation in pushed}
     untouched, touched = list[Change](), list[Drawn]()
     for label in store.annotations_of(case.sha256, "human"):

@@ -13,8 +13,8 @@ _WORDS = {
     "outside": "outside the photo",
     "not_finite": "not a number",
     "inverted": "turned inside out",
-    "part_of_an_object_at_the_edge_of_a_tile": "part of an object at the edge of a tile",
-    "seen_more_closely_in_a_smaller_tile": "small thing in a shrunken view, seen more closely in a smaller tile",
+    "part_of_an_object_at_the_edge_of_a_tile": "part of an object that a tile cuts",
+    "seen_more_closely_in_a_smaller_tile": "small thing that a closer look shows better",
 }
 
 

@@ -129,16 +129,16 @@ def _first_of_its_kind(detections: sv.Detections, settings: FilterSettings) -> n
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
         # Ranks in place of scores: equal scores would be suppressed in an order that depends on the sort.
-        ranks = np.arange(len(rows), 0, -1, dtype=np.float64)
+        ranks = np.arange(len(rows), 0, -1, dtype=np.float32)
         if len(rows) <= _MATRIX:
             kept[rows] = box_non_max_suppression(np.column_stack([detections.xyxy[rows], ranks]), settings.nms_iou)
         else:
-            kept[rows[_without_matrix(detections.xyxy[rows].astype(np.float64), ranks, settings.nms_iou)]] = True
+            kept[rows[_without_matrix(detections.xyxy[rows], ranks, settings.nms_iou)]] = True
     return kept
 
 
 def _without_matrix(
-    boxes: npt.NDArray[np.float64], ranks: npt.NDArray[np.float64], nms_iou: float
+    boxes: npt.NDArray[np.float32], ranks: npt.NDArray[np.float32], nms_iou: float
 ) -> npt.NDArray[np.int64]:
     """Return the rows that survive; slower to import than supervision's, but in memory that grows with the boxes."""
     import torch

@@ -28,7 +28,7 @@ OVERLAP = 0.25
 #: Detectors fail on strips of a few pixels, which is what a panorama shrinks to.
 _MOST_ASPECT = 4
 
-#: Each look shows half the detail of the one before and four times the area.
+#: Each level shows half the detail of the one before, and looks four times as large.
 _STEP = 2
 
 
@@ -65,7 +65,7 @@ class Look:
     """A part of an image as a detector sees it.
 
     Attributes:
-        level: 0 shows the image's own pixels; each further level half as many along each axis.
+        level: 0 shows the image's own pixels; each further level half as many along each axis, the last one maybe more.
         xyxy: the part, in pixels of the image.
         scale_xy: pixels of the image per pixel shown.
         inner: which of its edges x0, y0, x1, y1 cut through the image.
@@ -82,15 +82,15 @@ class Look:
 def looks(image: RgbImage, side: int) -> Iterator[tuple[Look, RgbImage]]:
     """Cut an image into squares of ``side`` that overlap by ``OVERLAP`` or more, again at half the size, and so on.
 
-    The last look shows the whole image; no other does. The pixels of a look are a contiguous copy, with black on the
-    right or below where they would be a thin strip. Besides the image only one level is in memory at a time.
+    The last look shows the whole image, shrunk no further than to ``side``; no other does. The pixels of a look are a
+    contiguous copy, with black on the right or below where they would be a thin strip. Besides the image only one level
+    is in memory at a time.
     """
     height, width = image.shape[:2]
-    level, shown = 0, image
+    level, shown, finer_px = 0, image, 0.0
     while True:
         rows, columns = shown.shape[:2]
         scale_x, scale_y = width / columns, height / rows
-        finer_px = OVERLAP * side * min(scale_x, scale_y) / _STEP if level else 0.0
         for y in starts(rows, side):
             for x in starts(columns, side):
                 right, bottom = min(x + side, columns), min(y + side, rows)
@@ -101,8 +101,10 @@ def looks(image: RgbImage, side: int) -> Iterator[tuple[Look, RgbImage]]:
         if max(rows, columns) <= side:
             return
         level += 1
-        half = (max(1, round(columns / _STEP)), max(1, round(rows / _STEP)))
-        shown = cv2.resize(shown, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        finer_px = OVERLAP * side * min(scale_x, scale_y)
+        step = min(_STEP, max(rows, columns) / side)
+        size = (max(1, round(columns / step)), max(1, round(rows / step)))
+        shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _broad(pixels: RgbImage, least: int) -> RgbImage:

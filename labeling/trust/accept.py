@@ -14,27 +14,8 @@ from ..core.store import Store
 from .audits import Audits, by_class, read_audits
 from .guarantee import Images, Level, descend, fewest, judged, likeness, lower_bound
 from .permission import Permission, Terms, covered, read_permission, withdraw
+from .reach import More, Reach, foretell, reach
 from .sureness import Labeller, Sureness, labeller, sureness, waiting
-
-SUREST = 0.25
-"""Share of the waiting images, the surest, among which more audits are drawn."""
-
-_MORE = (20, 40, 80, 160, 320)
-_DRAWS = 30
-_FEW = 5
-
-
-@dataclass(frozen=True, slots=True)
-class More:
-    """What more audits among the surest images would probably bring.
-
-    Attributes:
-        audits: so many more.
-        share: median share of the waiting images that would skip then, if these audits are like those so far.
-    """
-
-    audits: int
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +58,7 @@ class Acceptance:
         fewest: labels that would have to be audited at least, all of them right.
         alike: how alike errors of one image are; see ``guarantee.likeness``.
         more: what more audits would bring; None where it cannot be told.
+        reach: how more audits could let something skip, where nothing may yet; None where none could.
     """
 
     by: Labeller
@@ -90,6 +72,7 @@ class Acceptance:
     fewest: int
     alike: float
     more: More | None
+    reach: Reach | None
 
     @property
     def permission(self) -> Permission | None:
@@ -117,6 +100,8 @@ def acceptance(store: Store, ontology: Ontology, terms: Terms) -> Acceptance:
     region = _region(audits, audited, images, passed[-1], terms, alike) if passed else None
     states = store.rows("SELECT count(*) FROM v_images WHERE state = 'prelabelled'")
     share = region.images / len(pool) if region is not None and pool else 0.0
+    more = foretell(audited, images, terms, share)
+    way = None if region else reach(audited, images, terms, least=more.audits if more else 1)
     return Acceptance(
         by=by,
         terms=terms,
@@ -128,7 +113,8 @@ def acceptance(store: Store, ontology: Ontology, terms: Terms) -> Acceptance:
         failed=next((one for one in found if not one.passed), None),
         fewest=fewest(terms.precision, terms.confidence),
         alike=alike,
-        more=_more(audited, images, terms, share),
+        more=more if region or way else None,
+        reach=way,
     )
 
 
@@ -220,31 +206,3 @@ def _region(audits: Audits, audited: Images, images: Images, level: Level, terms
         objects=objects,
         miss_interval=interval(missed, objects),
     )
-
-
-def _more(audited: Images, images: Images, terms: Terms, share: float) -> More | None:
-    """Draw more audits like those so far among the surest images, until more images skip in half of the draws."""
-    if not len(images):
-        return None
-    surest = images.keys >= np.quantile(images.keys, 1 - SUREST)
-    level = float(images.keys[surest].min())
-    like = audited.at(level)
-    if len(like) < _FEW:
-        return None
-    random = np.random.default_rng(0)
-    for count in _MORE:
-        shares = []
-        for _ in range(_DRAWS):
-            added = like.of(random.integers(0, len(like), count))
-            both = Images(
-                np.concatenate([audited.keys, added.keys]),
-                np.concatenate([audited.labels, added.labels]),
-                np.concatenate([audited.wrong, added.wrong]),
-                np.concatenate([audited.since, np.full(count, level)]),
-            )
-            found = descend(both, images, target=terms.precision, confidence=terms.confidence)
-            passed = [one.level for one in found if one.passed]
-            shares.append(float((images.keys >= passed[-1]).mean()) if passed else 0.0)
-        if (median := float(np.median(shares))) > share + 0.01:
-            return More(count, median)
-    return None

@@ -34,11 +34,15 @@ class Outcome:
         found: see ``Calibration``.
         gold: what people said, of the images that took part.
         failed: gold images that could not be decoded or asked about, with the reason by sha256.
+        options: prompts that could be tried, per class.
+        note: what else people should know, in words.
     """
 
     found: Calibration
     gold: Gold
     failed: dict[str, str]
+    options: Sequence[Sequence[str]] = ()
+    note: str = ""
 
 
 def today(project: Project, spec: backends.TeacherSpec, ontology: Ontology) -> Settings:
@@ -113,7 +117,7 @@ def calibrate(
         groups_of(store, [one.sha256 for one in images]),
         class_agnostic=filters.class_agnostic_nms, min_area_px=filters.min_area_px,
     )  # fmt: skip
-    return Outcome(calibrated(search), gold, failed)
+    return Outcome(calibrated(search), gold, failed, options)
 
 
 def apply(project: Project, store: Store, spec: backends.TeacherSpec, found: Calibration) -> Ontology:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.errors import InputError
+from ..core.records import REVIEWED_STATES
 from ..core.store import Store
 from ..core.store_decisions import Decided, DecisionLedger
 from ..queue import differing, projection, set_aside
@@ -41,6 +42,7 @@ class Draw:
         reviewed: images of it that people have reviewed.
         unlabelled: images of it that nobody has labelled, people or machine.
         of: images that it was drawn from.
+        waiting: those of them that people have not reviewed.
         repeats: images that were passed over since they show the same as one of it.
         spread_by: whose features spread it; None where no image has any.
     """
@@ -50,6 +52,7 @@ class Draw:
     reviewed: int
     unlabelled: int
     of: int
+    waiting: int
     repeats: int
     spread_by: str | None
 
@@ -77,8 +80,7 @@ def draw_gold(store: Store, count: int, groups: Iterable[Iterable[str]] = (), *,
     if not LEAST <= count <= MOST:
         raise InputError(f"a gold set of {count} images: expected {LEAST} to {MOST}")
     states, aside = store.states(), set_aside(store)
-    with_file = {sha256 for (sha256,) in store.rows("SELECT DISTINCT sha256 FROM files WHERE sha256 IS NOT NULL")}
-    images = sorted(one for one, state in states.items() if state in _USABLE and one not in aside and one in with_file)
+    images = drawable(store)
     if len(images) < LEAST:
         raise InputError(
             f"{len(images)} images can be drawn from, a gold set needs at least {LEAST}: label more photos first"
@@ -95,12 +97,21 @@ def draw_gold(store: Store, count: int, groups: Iterable[Iterable[str]] = (), *,
     return Draw(
         tuple(sorted(everything)),
         added=len(chosen),
-        reviewed=sum(states[sha256] in ("reviewed", "reviewed-empty") for sha256 in everything),
+        reviewed=sum(states[sha256] in REVIEWED_STATES for sha256 in everything),
         unlabelled=sum(states[sha256] == "new" for sha256 in everything),
         of=len(images),
+        waiting=sum(states[sha256] not in REVIEWED_STATES for sha256 in images),
         repeats=repeats,
         spread_by=encoder,
     )
+
+
+def drawable(store: Store) -> list[str]:
+    """Return the images that a gold set can be drawn from: those with a file, not skipped, not set aside."""
+    aside = set_aside(store)
+    with_file = {sha256 for (sha256,) in store.rows("SELECT DISTINCT sha256 FROM files WHERE sha256 IS NOT NULL")}
+    usable = (one for one, state in store.states().items() if state in _USABLE and one not in aside)
+    return sorted(with_file.intersection(usable))
 
 
 def looks(store: Store, images: Sequence[str]) -> tuple[Vectors | None, str | None]:

@@ -161,4 +161,4 @@ def _moved(boxes: Sequence[Box], times: Sequence[float], end: int, seconds: floa
     if not (weight := float(spread @ spread)):
         return boxes[end]
     step = spread @ (centres - centres.mean(0)) / weight * seconds
-    return boxes[end] + np.concatenate([step, step])
+    return np.asarray(boxes[end] + np.concatenate([step, step]))
