@@ -22,9 +22,11 @@ from pycocotools import mask as coco
 import labeling
 from labeling.api import as_ontology
 from labeling.commands.label import read_request
+from labeling.core import masks
 from labeling.core.errors import BackendError, InputError, LabelstillError
 from labeling.core.masks import decode
 from labeling.core.ontology import parse_classes
+from labeling.core.records import Annotation
 from labeling.core.store import Store
 from labeling.demo.photos import CLASSES, write_photos
 from tests import fakes
@@ -358,16 +360,13 @@ def test_the_bundled_teacher_says_what_the_command_writes(tmp_path: Path) -> Non
         for reason, number in result.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + number
         if result.error is None:
-            assert seen(result) == sorted(
-                (
-                    one.class_name,
-                    one.provenance.prompt,
-                    one.box_xyxy,
-                    one.provenance.score,
-                    one.rle and one.rle["counts"],
-                )
-                for one in written[str(result.path)]
-            )
+            mine, theirs = seen(result), as_seen(written[str(result.path)])
+            assert [one[:2] for one in mine] == [one[:2] for one in theirs]
+            for (*_, box, score, rle), (*_, other_box, other_score, other_rle) in zip(mine, theirs, strict=True):
+                # Two processes round alike only to the last digits: matrix products depend on where memory lies.
+                assert box == pytest.approx(other_box, rel=1e-4)
+                assert score == pytest.approx(other_score, rel=1e-4)
+                assert masks.iou(rle, other_rle) > 0.999
     assert dropped == by_command["dropped"]
     assert sum(len(result.detections) for result in results) == sum(by_command["objects"].values()) > 6
     for result in results:
@@ -381,10 +380,14 @@ def test_the_bundled_teacher_says_what_the_command_writes(tmp_path: Path) -> Non
 def seen(result: labeling.LabelResult) -> list[tuple[Any, ...]]:
     rows = result.detections
     columns = (rows.data["class_name"], rows.data["prompt"], rows.xyxy.tolist(), rows.confidence.tolist(), result.rles)
-    return sorted(
-        (name, prompt, tuple(box), score, rle and rle["counts"])
-        for name, prompt, box, score, rle in zip(*columns, strict=True)
-    )
+    return sorted(zip(*columns, strict=True), key=lambda one: (one[0], str(one[1]), one[2][0]))
+
+
+def as_seen(labels: list[Annotation]) -> list[tuple[Any, ...]]:
+    rows = [
+        (one.class_name, one.provenance.prompt, list(one.box_xyxy), one.provenance.score, one.rle) for one in labels
+    ]
+    return sorted(rows, key=lambda one: (one[0], str(one[1]), one[2][0]))
 
 
 @pytest.mark.parametrize("images", [None, 5, b"abc", 1.5])

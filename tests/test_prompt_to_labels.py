@@ -57,4 +57,4 @@ def test_the_script_has_the_flags_of_the_verb(
     script = capsys.readouterr().out.partition("Options:")[2]
     flags = [word for word in verb.split() if word.startswith("--")]
     assert [word for word in script.split() if word.startswith("--")] == flags
-    assert len(flags) == 16
+    assert len(flags) == 27

@@ -118,8 +118,9 @@ def read_request(
     """
     streams = tuple(text for text in photos if is_stream(text))
     files = tuple(Path(text) for text in photos if not is_stream(text))
+    named = _weights(weights, detector)
     request = LabelRequest(
-        files, project, classes, ontology, detector, _weights(weights, detector), class_names, segmenter, segmenter_weights,
+        files, project, classes, ontology, detector, named, class_names, segmenter, segmenter_weights,
         score, device, batch, limit, trust_weights, embeddings, exemplars, prompts_per_pass, tile,
         streams, every, fps, seconds, propagate, propagate_every,
     )  # fmt: skip

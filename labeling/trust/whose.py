@@ -8,7 +8,7 @@ from ..core.errors import StateError
 from ..core.store import Store
 from ..project import Project
 from ..studio.last_teacher import teacher_spec
-from ..teachers.backends import TeacherSpec, check_weights
+from ..teachers.backends import STUDENT, TeacherSpec, check_weights
 from ..teachers.members import with_members
 
 
@@ -34,8 +34,11 @@ def judged_teacher(
         try:
             spec = teacher_spec(store, trust_weights=False)
         except StateError:
-            spec = TeacherSpec(detector=own.detector, weights=own.weights, default_score=own.score)
+            spec = TeacherSpec(detector=own.detector, weights=own.weights)
         spec = replace(spec, weights=weights or spec.weights, members=())
+    # Scores are judged as the next run of `label` would have them, not as a flag of the last one had them.
+    score = spec.default_score if spec.detector == STUDENT else own.score
+    spec = replace(spec, score=None, default_score=score, prompts_per_pass=own.prompts_per_pass)
     spec = with_members(replace(spec, segmenter="none", segmenter_weights=None, device=device))
     check_weights(spec)
     return spec
