@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 SIDE_BY_SIDE := -n auto --dist loadfile
 BENCHES := label_loop pipeline overlap classes masks brush resume growth gpu studio edge
 
-.PHONY: help setup studio-env groundingdino-env demo test test-fast test-slow check bench measure measure-curation measure-student clean
+.PHONY: help setup studio-env groundingdino-env demo test test-fast test-slow check bench measure measure-curation measure-student measure-trust clean
 
 help:
 	@echo "make setup      .venv with every extra that shares one environment"
@@ -26,6 +26,7 @@ help:
 	@echo "make measure    the figures of README and model card"
 	@echo "make measure-curation  those of label errors, duplicates and next; hours the first time"
 	@echo "make measure-student   those of split, train and evaluate; most of a day the first time"
+	@echo "make measure-trust     those of feasibility, calibrate, accept, huge photos and video; an hour"
 	@echo "make bench      our speed beside that of peers, one table per bench"
 
 setup: $(INSTALLED)
@@ -84,6 +85,14 @@ measure-student: setup
 	$(BIN)/python scripts/student/measure_demo.py
 	$(BIN)/python scripts/student/measure_real.py
 	$(BIN)/python scripts/student/measure_leak.py
+
+measure-trust: setup
+	$(BIN)/python scripts/trust/measure_feasibility.py
+	$(BIN)/python scripts/trust/measure_calibration.py
+	$(BIN)/python scripts/trust/measure_guarantee.py
+	$(BIN)/python scripts/measure_tiling.py --of photos --half final --megapixels 12 100
+	$(BIN)/python scripts/measure_tiling.py --of scenes --half final --tiles-too --megapixels 12
+	$(BIN)/python scripts/measure_video.py
 
 bench: setup studio-env $(PEER)
 	@for name in $(BENCHES); do $(BIN)/python scripts/bench/$$name.py || exit 1; done
