@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from .core.config import FiltersConfig, ImagesConfig, ProjectConfig, TeacherConfig
+from .core.config import FiltersConfig, ImagesConfig, ProjectConfig
 from .core.errors import InputError
 from .core.file_hashes import cached_hash
 from .core.ontology import Ontology, OntologyClass, load_ontology, parse_classes
@@ -25,10 +25,10 @@ from .label_request import LabelRequest
 from .label_run import Summary, batch_size, label_files, record_rejected
 from .planning import Plan, done_key, make_plan, searched_folders
 from .project import OWN_FILES, OWN_FOLDERS, Project, project_name
+from .teacher_choice import chosen_student, chosen_teacher
 from .teachers import backends
 from .teachers.filter_settings import FilterSettings
-from .teachers.members import with_members
-from .teachers.student_choice import StudentChoice, choose_student
+from .teachers.student_choice import StudentChoice
 from .video.files import shown_address, videos_among
 from .video.footage import Footage, Wanted, record
 from .video.propagating import Propagated, Propagation, check_video_weights
@@ -59,9 +59,9 @@ class LabelJob:
         config = Project.open(self.root).config if known else ProjectConfig(name=project_name(self.root))
         self.student: StudentChoice | None = None
         """The student who labels; None where another detector does."""
-        self.spec = _teacher_spec(request, config.teacher)
+        self.spec = chosen_teacher(request, config.teacher)
         if self.spec.detector == backends.STUDENT:
-            self.student = _student(request, config.teacher, self.root)
+            self.student = chosen_student(request, config.teacher, self.root)
             self.spec = replace(self.spec, weights=str(self.student.weights), default_score=self.student.threshold)
         self.ontology = _ontology(request, config.ontology, self.student)
         self.scores = backends.effective_scores(self.spec, self.ontology)
@@ -264,47 +264,6 @@ def _ontology(request: LabelRequest, known: Ontology | None, student: StudentCho
     if ontology is None:
         raise InputError("nothing to look for: add --classes 'forklift, pallet: wooden pallet | plastic pallet'")
     return ontology
-
-
-def _student(request: LabelRequest, config: TeacherConfig, root: Path) -> StudentChoice:
-    """Choose the student; a score in project.yaml is that of the detector named there."""
-    own = config if config.detector == backends.STUDENT else TeacherConfig()
-    return choose_student(root, request.weights or own.weights, request.score, own.score)
-
-
-def _teacher_spec(request: LabelRequest, config: TeacherConfig) -> backends.TeacherSpec:
-    """Put the command line over project.yaml; weights there belong to the detector and segmenter named there."""
-    detector = request.detector or config.detector
-    segmenter = request.segmenter or config.segmenter
-    own = config if detector == config.detector else TeacherConfig()
-    class_names = request.class_names or (Path(own.class_names) if own.class_names else None)
-    spec = backends.TeacherSpec(
-        detector=detector,
-        weights=request.weights or own.weights,
-        class_names=class_names,
-        segmenter=segmenter,
-        segmenter_weights=request.segmenter_weights
-        or (config.segmenter_weights if segmenter == config.segmenter else None),
-        score=request.score,
-        default_score=config.score,
-        device=request.device or config.device,
-        trust_weights=request.trust_weights,
-        embeddings=request.embeddings or (Path(own.embeddings) if own.embeddings else None),
-        exemplars=request.exemplars or (Path(own.exemplars) if own.exemplars else None),
-        prompts_per_pass=own.prompts_per_pass if request.prompts_per_pass is None else request.prompts_per_pass,
-        tile=config.tile if request.tile is None else request.tile,
-    )
-    spec = with_members(spec)
-    try:
-        backends.detector_backend(spec)
-        backends.segmenter_backend(spec)
-    except InputError as error:
-        typed = request.detector or request.segmenter
-        raise InputError(f"{error}" if typed else f"teacher in project.yaml: {error}") from error
-    if class_names is not None and not class_names.is_file():
-        found = "a folder, pipe or device" if class_names.exists() else "nothing"
-        raise InputError(f"--class-names {class_names}: expected a file with one class name per line, found {found}")
-    return spec
 
 
 def _batch(text: str) -> int | None:

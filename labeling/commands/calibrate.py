@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -13,15 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from ..core.config import write_atomically
-from ..core.errors import InputError, StateError
-from ..core.store import Store
+from ..core.errors import InputError
 from ..image_files import display
-from ..job import LabelRequest, _student, _teacher_spec
+from ..label_request import LabelRequest
 from ..project import Project
-from ..studio.last_teacher import teacher_spec
 from ..tables import printable, table
 from ..teachers import backends
-from ..teachers.members import with_members
 
 _REFUSED = 3
 
@@ -67,12 +63,12 @@ def run(
     if precision is None and miss_cost == false_alarm_cost == 0:
         raise InputError("--miss-cost and --false-alarm-cost are both 0: then nothing is better than anything else")
     opened = Project.open(project)
-    flags = (detector, weights, class_names, embeddings, exemplars, tile)
     from ..trust.aliases import prompt_options
     from ..trust.calibrate import apply as write_settings
     from ..trust.calibrate import calibrate
     from ..trust.calibration_claims import Aim
     from ..trust.calibration_next import label_command, surer, waits
+    from ..trust.whose import judged_teacher
 
     aim = Aim(miss_cost, false_alarm_cost, precision)
     options = prompt_options(opened.ontology, aliases)
@@ -81,7 +77,7 @@ def run(
             (), opened.root, detector=detector, weights=weights, class_names=class_names, embeddings=embeddings,
             exemplars=exemplars, tile=tile, device=device, trust_weights=trust_weights, segmenter="none",
         )  # fmt: skip
-        spec, note = _spec(opened, store, request, named=any(flag is not None for flag in flags))
+        spec, note = judged_teacher(opened, store, request)
         outcome = calibrate(opened, store, spec, aim, options, announce=_announce(spec), passed=_passed)
         outcome = replace(outcome, note=note)
         gain = outcome.found.gain_shown
@@ -111,46 +107,6 @@ def run(
             again = f"every photo is reviewed and stays as it is: nothing to label again; for new photos: {label}"
         print(_ending(opened, apply, gain, again, more))
     return _REFUSED if apply and not gain else 0
-
-
-def _spec(project: Project, store: Store, request: LabelRequest, *, named: bool) -> tuple[backends.TeacherSpec, str]:
-    """Return the teacher that the flags name; without any, the one that labelled last, else that of project.yaml.
-
-    Only the models are those of the last run. Their settings are what `labelstill label` would use now; where a
-    --score of that run is left out, the second value says so.
-    """
-    config = project.config.teacher
-    last = None
-    with contextlib.suppress(StateError):
-        last = teacher_spec(store, trust_weights=request.trust_weights)
-    if last is not None and not named:
-        return _as_of_now(last, project, request), _left_out(last)
-    spec = _teacher_spec(request, config)
-    if spec.detector == backends.STUDENT:
-        student = _student(request, config, project.root)
-        spec = replace(spec, weights=str(student.weights), default_score=student.threshold)
-    backends.check_weights(spec)
-    return spec, ""
-
-
-def _as_of_now(last: backends.TeacherSpec, project: Project, request: LabelRequest) -> backends.TeacherSpec:
-    config = project.config.teacher
-    score, per_pass = config.score, last.prompts_per_pass
-    if last.detector == backends.STUDENT:
-        score = _student(replace(request, weights=last.weights), config, project.root).threshold
-    if last.detector == config.detector:
-        per_pass = config.prompts_per_pass
-    now = replace(
-        last, segmenter="none", segmenter_weights=None, device=request.device or "auto", score=None,
-        default_score=score, prompts_per_pass=per_pass, tile=config.tile if last.tile is None else last.tile,
-    )  # fmt: skip
-    return with_members(now)
-
-
-def _left_out(last: backends.TeacherSpec) -> str:
-    if last.score is None:
-        return ""
-    return f"the last labelling run had --score {last.score:g}; that was for that run alone and plays no part here"
 
 
 def _announce(spec: backends.TeacherSpec) -> Any:

@@ -15,6 +15,7 @@ from ..core.errors import StateError
 from ..core.ontology import Ontology
 from ..core.store import Store
 from ..image_files import display
+from ..label_request import LabelRequest
 from ..project import Project
 from ..tables import printable, table
 from ..trust import feasibility_words as words
@@ -141,14 +142,15 @@ def _judged(
             f"{project.root}: {len(gold.images)} reviewed images, a verdict needs at least {_FEWEST}: review "
             f"{_FEWEST - len(gold.images)} more (labelstill next --gold draws them, labelstill push --only gold)"
         )
-    spec = judged_teacher(project, store, detector, weights, device)
+    request = LabelRequest((), project.root, detector=detector, weights=weights, device=device, segmenter="none")
+    spec, note = judged_teacher(project, store, request)
     asked = ask(project, store, spec, ontology, [one.sha256 for one in gold.images])
     filters = project.config.filters
     scores = effective_scores(spec, ontology)
     said = [kept(one, scores, filters.nms_iou, filters.class_agnostic_nms) for one in asked]
     answered = {one.sha256 for one in said}
     images = [one for one in gold.images if one.sha256 in answered]
-    remarks = [gold.remark] if gold.remark else []
+    remarks = [gold.remark, *([note] if note else [])]
     if gold.waiting:
         remarks.append(f"{gold.waiting} images drawn as gold wait to be reviewed")
     if len(images) < len(gold.images):
