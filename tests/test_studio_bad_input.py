@@ -205,6 +205,7 @@ def test_labels_of_the_first_format_are_pushed_and_pulled(terminal: Terminal) ->
         for kind, name in db.execute("SELECT type, name FROM sqlite_master").fetchall():
             if name not in first:
                 db.execute(f"DROP {kind} IF EXISTS {name}")
+        db.execute("ALTER TABLE annotations DROP COLUMN sources")
         db.execute("PRAGMA user_version = 1")
     assert terminal.done("push", "--blind-share", "0").startswith("3 new")
     terminal.studio.annotate(terminal.world.task(0)["id"], [])
@@ -229,7 +230,7 @@ def test_a_server_of_another_version_is_a_warning_and_no_obstacle(
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--only", "pallet"), "expected class:NAME, state:STATE, or a decision such as relabel"),
+        (("--only", "pallet"), "expected class:NAME, state:STATE, sure:SHARE, or a decision such as relabel"),
         (("--only", "class:"), "expected class:NAME"),
         (("--only", "colour:red"), "expected class:NAME"),
         (("--only", "class:palet"), "did you mean 'pallet'"),

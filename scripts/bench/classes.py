@@ -96,9 +96,10 @@ def bench(count: int, rounds: int) -> list[Row]:
 
 def _packing(counted: Counted, photos: Sequence[Photo], pixels: Sequence[Any]) -> list[Row]:
     """Return passes and recall of 112 classes by the length of a caption; the detector's own limit is the last."""
-    classes, rows, own = names(112), [], counted.detector._limit
+    classes, rows, reader = names(112), [], counted.detector._reader
+    own = reader._limit
     for limit in LIMITS:
-        counted.detector._limit, counted.detector._plan = limit, None
+        reader._limit, reader._plan = limit, None
         teacher = counted.teacher(classes)
         counted.forwards, hits = 0, []
         for photo, image in zip(photos, pixels, strict=True):
@@ -107,7 +108,7 @@ def _packing(counted: Counted, photos: Sequence[Photo], pixels: Sequence[Any]) -
         passes = counted.forwards / len(photos)
         rows.append(Row(f"112 classes, captions of up to {limit} tokens: forward passes", passes))
         rows.append(Row(f"112 classes, captions of up to {limit} tokens: recall, %", 100 * statistics.mean(hits)))
-    counted.detector._limit, counted.detector._plan = own, None
+    reader._limit, reader._plan = own, None
     return rows
 
 
