@@ -15,7 +15,7 @@ from labeling.teachers.backends import build_segmenter
 from tests import tiny_models, zoo_segmenters
 from tests.test_sam2 import calls, full, photo, random_boxes, without_islands
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 KINDS = ("sam2-native", "edgetam", "mobile-sam")
 IMAGES = [photo(50, 70, 1), photo(96, 40, 2), photo(64, 64, 3)]
@@ -28,9 +28,7 @@ NO_BOXES = np.zeros((0, 4), dtype=np.float32)
     params=[pytest.param(kind, marks=[pytest.mark.slow] if kind == "sam2-native" else []) for kind in KINDS],
 )
 def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    import torch
 
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp(request.param)
     spec = zoo_segmenters.SEGMENTERS[request.param](folder)
     yield zoo_segmenters.shrink(build_segmenter(spec))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
@@ -24,7 +23,7 @@ from tests import tiny_models
 if TYPE_CHECKING:
     from labeling.teachers.segmenters.sam2 import Sam2Segmenter
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def segmenter(folder: Path) -> Sam2Segmenter:
-    import torch
 
     from labeling.teachers.segmenters.sam2 import Sam2Segmenter
 
-    torch.set_num_threads(1)
     return Sam2Segmenter(folder, device="cpu")
 
 
@@ -136,7 +133,6 @@ def test_bytes_are_those_of_the_full_frame(kind: str) -> None:
 
     from labeling.teachers.segmenters.sam2 import encode_masks
 
-    torch.set_num_threads(1)
     random = np.random.default_rng(0)
     sizes = [(1080, 1920), (129, 1), (1, 129), (301, 457), (719, 1281), (200, 200)]
     # torch has another kernel, with other rounding, where height and width add up to 128 pixels or less.
@@ -320,11 +316,9 @@ def test_cuda_gives_what_the_cpu_gives(segmenter: Sam2Segmenter, folder: Path) -
 
 @pytest.mark.slow
 def test_the_full_size_default_model_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import torch
 
     from labeling.teachers.segmenters.sam2 import Sam2Segmenter
 
-    torch.set_num_threads(os.cpu_count() or 1)
     tiny_models.save_full_size_sam2(tmp_path)
     segmenter = Sam2Segmenter(tmp_path, device="auto")
     started = time.perf_counter()

@@ -13,7 +13,7 @@ from labeling.core.errors import BackendError
 from tests import tiny_models, zoo_segmenters
 from tests.test_sam2 import full, photo, random_boxes, without_islands
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 pytest.importorskip("sam2", reason="the package sam2 is not installed")
 
 slow = pytest.mark.slow
@@ -22,9 +22,7 @@ SIZES = ("tiny", "small", "base_plus", "large")
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    import torch
 
-    torch.set_num_threads(1)
     path = zoo_segmenters.save_native(tmp_path_factory.mktemp("native"))
     yield path
     path.unlink()

@@ -18,7 +18,7 @@ from tests.test_sam2 import full, without_islands
 if TYPE_CHECKING:
     from labeling.teachers.detectors.zero_shot import PromptDetector
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 WORDS = parse_classes("box: box | red box, cone, ladder")
 
@@ -30,11 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def detector(folder: Path) -> PromptDetector:
-    import torch
 
     from labeling.teachers.detectors.sam3 import load_sam3
 
-    torch.set_num_threads(1)
     return load_sam3(folder, "cpu")
 
 

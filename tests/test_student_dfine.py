@@ -8,8 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +215,7 @@ def test_the_export_says_the_same_boxes(trained: Path, dataset: Dataset, tmp_pat
         assert apart.min(axis=0)[scores[0].max(axis=1) > 0.05].max() < 1e-3
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_killed_training_ends_as_one_that_was_not(dataset: Dataset, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -249,28 +249,14 @@ def test_a_killed_training_ends_as_one_that_was_not(dataset: Dataset, tmp_path: 
     assert done.returncode == -signal.SIGKILL
     assert (cut / "checkpoint.pt").exists()
     assert not (cut / WEIGHTS_FILE).exists()
-    with one_thread():
-        lines: list[str] = []
-        student("dfine").train(dataset, cut, chosen, lines.append)
-        assert "going on after epoch 2 of 3" in lines
-        student("dfine").train(dataset, whole, chosen, tell)
+    lines: list[str] = []
+    student("dfine").train(dataset, cut, chosen, lines.append)
+    assert "going on after epoch 2 of 3" in lines
+    student("dfine").train(dataset, whole, chosen, tell)
     first, second = load_file(whole / WEIGHTS_FILE), load_file(cut / WEIGHTS_FILE)
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[key].numpy(), second[key].numpy()) for key in first)
     assert (whole / "results.csv").read_text() == (cut / "results.csv").read_text()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sum in one order, so that two processes come to the same bits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Stopped(Exception):

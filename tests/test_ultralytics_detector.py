@@ -17,7 +17,7 @@ from labeling.core.ontology import parse_classes
 from labeling.teachers.interfaces import RgbImage
 from tests import paths
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("one_thread")]
 
 NAMES = ["forklift", "traffic light", "pallet"]
 
@@ -33,7 +33,6 @@ def build(scale: str = "n", family: str = "v8/yolov8.yaml", classes: int = 3) ->
     from ultralytics.utils import ROOT, YAML
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     description = YAML.load(ROOT / "cfg" / "models" / family)
     model = DetectionModel(description | {"scale": scale, "nc": classes}, verbose=False)
     with torch.no_grad():
