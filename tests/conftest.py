@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Generator, Iterator
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
     from tests.curated import Curated
     from tests.studio_servers import StudioServer
 
@@ -53,6 +56,56 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def drawn_backend() -> Iterator[None]:
+    """`drawn` is a detector and a segmenter while the test runs."""
+    from tests import fakes
+
+    fakes.register()
+    yield
+    fakes.unregister()
+
+
+@pytest.fixture
+def snapped_backend(drawn_backend: None) -> Iterator[None]:
+    """`snapped` is a detector, too; it knows colours that a video has blurred."""
+    from tests import made_videos
+
+    made_videos.register_snapped()
+    yield
+    made_videos.unregister_snapped()
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A video of 24 frames: a red square goes right, a blue one left."""
+    from tests.made_videos import encode, moving
+
+    return encode(tmp_path / "films" / "clip.mp4", moving(24), pix_fmt="yuv444p")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A tab with cookies of its own."""
+    with browser.new_context(viewport={"width": 1400, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        yield page
 
 
 @pytest.hookimpl(wrapper=True)

@@ -60,6 +60,21 @@ def curated(root: Path, names: Sequence[str] = ("a.jpg", "b.png", "c.jpg"), *, r
     return made
 
 
+def twice_boxed(root: Path) -> Project:
+    """Return a project of eight photos, and in one of them a disc that has two boxes."""
+    disc, ladder = Thing("disc", (20, 20, 120, 90), 0.9, masked=True), Thing("ladder", (130, 20, 180, 100), 0.8)
+    again, size_wh = Thing("disc", (21, 20, 121, 91), 0.7), (200, 140)
+    project = Project.create(root / "yard", ontology(["disc", "ladder"]))
+    outcomes = []
+    for number in range(8):
+        things = (disc, ladder, again) if number == 5 else (disc, ladder)
+        path = photo(root / "photos" / f"{number}.png", things, size_wh, seed=number)
+        outcomes.append(outcome([path], things, size_wh))
+    with project.open_store(create=True) as store:
+        write(store, ["disc", "ladder"], outcomes)
+    return project
+
+
 def suspect(kind: Any, label: Annotation | None, claim: Annotation | None, suspicion: float, *by: str) -> Suspect:
     """Return one row of the ranked list; the signals are named, and give their names as reasons."""
     there = label or claim

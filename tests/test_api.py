@@ -29,19 +29,13 @@ from labeling.core.ontology import parse_classes
 from labeling.core.records import Annotation
 from labeling.core.store import Store
 from labeling.demo.photos import CLASSES, write_photos
-from tests import fakes
 from tests.fakes import COLOURS, Drawn, draw, draw_photos, poison
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.usefixtures("drawn_backend")
+
 DRAWN = "crimson: red box, leaf: green box, sea: blue box, sun: yellow box"
 NAME_OF = {"red": "crimson", "green": "leaf", "blue": "sea", "yellow": "sun"}
-
-
-@pytest.fixture(autouse=True)
-def _drawn_backend() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
 
 
 @pytest.fixture

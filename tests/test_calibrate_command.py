@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from labeling.trust.gold import Gold
 from tests import fakes
 from tests import made_stores as made
 
+pytestmark = pytest.mark.usefixtures("drawn_backend")
+
 COMMENTED = """\
 name: ware  # of the shop
 classes:
@@ -40,13 +41,6 @@ classes:
   - name: sun
     prompts: [yellow]
 """
-
-
-@pytest.fixture(autouse=True)
-def _drawn_backend() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
 
 
 class Room:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +14,7 @@ import pytest
 
 from labeling.core.store_decisions import Decided, DecisionLedger
 from labeling.project import Project
-from tests import made_stores as made
-from tests.made_stores import Thing
+from tests.curated import twice_boxed
 from tests.paths import ROOT
 
 if TYPE_CHECKING:
@@ -26,24 +24,12 @@ pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 LABELSTILL = (sys.executable, "-c", "import sys; from labeling.cli import main; sys.exit(main())")
 ARTEFACTS = ROOT / "build" / "screenshots"
-DISC, LADDER = Thing("disc", (20, 20, 120, 90), 0.9, masked=True), Thing("ladder", (130, 20, 180, 100), 0.8)
-TWICE = Thing("disc", (21, 20, 121, 91), 0.7)
-SIZE = (200, 140)
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Eight photos, and in one of them a disc that has two boxes."""
     monkeypatch.delenv("FIFTYONE_DATABASE_URI", raising=False)
-    project = Project.create(tmp_path / "yard", made.ontology(["disc", "ladder"]))
-    outcomes = []
-    for number in range(8):
-        things = (DISC, LADDER, TWICE) if number == 5 else (DISC, LADDER)
-        photo = made.photo(tmp_path / "photos" / f"{number}.png", things, SIZE, seed=number)
-        outcomes.append(made.outcome([photo], things, SIZE))
-    with project.open_store(create=True) as store:
-        made.write(store, ["disc", "ladder"], outcomes)
-    return project
+    return twice_boxed(tmp_path)
 
 
 @pytest.fixture
@@ -57,21 +43,6 @@ def app(project: Project) -> Iterator[dict[str, Any]]:
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=60)
     assert (process.returncode, rest) == (0, ""), errors
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
 
 
 def shot(page: Page, name: str) -> None:

@@ -18,30 +18,18 @@ from distill.curation.tags import Problem
 from labeling.cli import main
 from labeling.core.store_decisions import Decided
 from labeling.project import Project
-from tests import made_stores as made
-from tests.made_stores import Thing
+from tests.curated import twice_boxed
+from tests.made_stores import ontology
 from tests.paths import ROOT
 
 LABELSTILL = (sys.executable, "-c", "import sys; from labeling.cli import main; sys.exit(main())")
 WITHOUT_FIFTYONE = "import sys; sys.modules['fiftyone'] = None; from labeling.cli import main; sys.exit(main())"
-SIZE = (200, 140)
-DISC, LADDER = Thing("disc", (20, 20, 120, 90), 0.9), Thing("ladder", (130, 20, 180, 100), 0.8)
-TWICE = Thing("disc", (21, 20, 121, 91), 0.7)
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Eight photos, and in one of them a disc that has two boxes."""
     monkeypatch.delenv("FIFTYONE_DATABASE_URI", raising=False)
-    project = Project.create(tmp_path / "yard", made.ontology(["disc", "ladder"]))
-    outcomes = []
-    for number in range(8):
-        things = (DISC, LADDER, TWICE) if number == 5 else (DISC, LADDER)
-        photo = made.photo(tmp_path / "photos" / f"{number}.png", things, SIZE, seed=number)
-        outcomes.append(made.outcome([photo], things, SIZE))
-    with project.open_store(create=True) as store:
-        made.write(store, ["disc", "ladder"], outcomes)
-    return project
+    return twice_boxed(tmp_path)
 
 
 def curate(project: Project, *arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -111,7 +99,7 @@ def test_flags_that_do_not_go_together_and_a_project_without_labels(
     assert "--apply only brings tags back" in capsys.readouterr().err
     assert main(["curate", "--yes", "--project", str(project.root)]) == 1
     assert "--yes belongs to --apply" in capsys.readouterr().err
-    empty = Project.create(tmp_path / "empty", made.ontology(["disc"]))
+    empty = Project.create(tmp_path / "empty", ontology(["disc"]))
     assert main(["curate", "--no-app", "--project", str(empty.root)]) == 1
     assert "nothing is labelled yet: labelstill label" in capsys.readouterr().err
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 from labeling.cli import main
 from labeling.project import Project
-from tests import fakes
 from tests.made_edge_logs import NAMES, World, drawn_log, frames, write
 from tests.made_stores import ontology
 
@@ -151,15 +149,8 @@ def test_the_page_shows_the_limit_over_the_bars_and_a_scale(home: Path, capsys: 
     assert len(re.findall(r"<text [^>]*>[\d.]+</text>", plot)) == 3
 
 
-@pytest.fixture
-def drawn_teacher() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
-
-
 def test_frames_come_back_as_new_images_and_are_labelled(
-    home: Path, capsys: pytest.CaptureFixture[str], drawn_teacher: None
+    home: Path, capsys: pytest.CaptureFixture[str], drawn_backend: None
 ) -> None:
     log = drawn_log(home.parent / "logs", 8)
     words = said(capsys, 0, str(log), "--project", str(home), "--open", "5")

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from labeling.cli import VERBS, main
-from tests import fakes
 from tests.error_cases import GENERAL, HELD, Case, split
 from tests.error_cases_edge import EDGE
 from tests.error_cases_student import STUDENT
@@ -35,13 +33,6 @@ SHIFTING = {
     r"labelstill [0-9a-f]{32}": "labelstill ID",
 }
 ALL = [*GENERAL, *STUDIO, *STUDENT, *EDGE, *TRUST]
-
-
-@pytest.fixture
-def _drawn_backend() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
 
 
 def told(case: Case, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -73,7 +64,7 @@ def told(case: Case, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.torch
-@pytest.mark.usefixtures("_drawn_backend")
+@pytest.mark.usefixtures("drawn_backend")
 def test_every_error_reads_as_it_did(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

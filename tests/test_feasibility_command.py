@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,9 @@ from labeling.core.records import Annotation, Provenance
 from labeling.project import Project
 from tests import fakes
 
+pytestmark = pytest.mark.usefixtures("drawn_backend")
+
 PHOTOS = 60
-
-
-@pytest.fixture(autouse=True)
-def _drawn_teacher() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
 
 
 @pytest.fixture

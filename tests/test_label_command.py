@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,13 @@ import pytest
 from labeling.cli import main
 from labeling.core.store import Store
 from labeling.project import Project
-from tests import fakes
 from tests.fakes import Drawn, draw, draw_photos, poison
+
+pytestmark = pytest.mark.usefixtures("drawn_backend")
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = "crimson: red box, leaf: green box, sea: blue box, sun: yellow box"
 CLASS_OF = {"red": "crimson", "green": "leaf", "blue": "sea", "yellow": "sun"}
-
-
-@pytest.fixture(autouse=True)
-def _drawn_backend() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
 
 
 @pytest.fixture

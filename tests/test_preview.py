@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,20 +24,14 @@ from labeling.images import load
 from labeling.project import Project
 from labeling.report import SHEET_SIZE
 from labeling.sampling import farthest, features_of, spread, varied_sample
-from tests import fakes
 from tests.fakes import draw, draw_photos
 from tests.test_label_command import CLASS_OF, command, digest
 from tests.test_report import Page
 
+pytestmark = pytest.mark.usefixtures("drawn_backend")
+
 MAX_PIXELS = 10**6
 LOAD = partial(load, max_pixels=MAX_PIXELS)
-
-
-@pytest.fixture(autouse=True)
-def _drawn_backend() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
 
 
 def plain(path: Path, colour: tuple[int, int, int], size_wh: tuple[int, int] = (64, 48)) -> Path:

@@ -6,25 +6,18 @@ import runpy
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from labeling.cli import main
 from labeling.core.store import Store
-from tests import fakes
 from tests.fakes import draw_photos
 from tests.test_label_command import command
 
+pytestmark = pytest.mark.usefixtures("drawn_backend")
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(autouse=True)
-def _drawn_backend() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
 
 
 def test_the_script_does_the_same(

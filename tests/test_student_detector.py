@@ -27,7 +27,6 @@ from labeling.studio.selection import conditions, labels_to_push, select
 from labeling.teachers.student_choice import choose_student
 from labeling.teachers.student_runs import find_student, finished_runs
 from labeling.teachers.student_weights import input_size, read_student, taught
-from tests import fakes
 from tests.fakes import draw_photos
 from tests.outcomes import digest, human, machine, outcome, refused
 
@@ -401,15 +400,8 @@ def test_people_are_handed_one_set_of_labels_and_not_again_for_a_second_opinion(
 # The command
 
 
-@pytest.fixture
-def _drawn_backend() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
-
-
 @pytest.mark.torch
-@pytest.mark.usefixtures("_drawn_backend")
+@pytest.mark.usefixtures("drawn_backend")
 def test_label_with_the_student_of_the_project(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw_photos(tmp_path / "photos", 4)
     (tmp_path / "photos" / "later").mkdir()

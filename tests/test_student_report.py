@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from markupsafe import escape
@@ -20,6 +20,9 @@ from distill.run_folder import RunFolder
 from distill.splitting.audit import Crossing
 from tests.made_students import HOSTILE, LONG, NAMES, report
 from tests.test_report import Page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="module")
@@ -236,17 +239,11 @@ def test_provenance_names_data_ontology_versions_and_seed(html: str) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_opens_from_disk_fits_and_fetches_nothing(tmp_path: Path, html: str, width: int) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
+def test_it_opens_from_disk_fits_and_fetches_nothing(tmp_path: Path, html: str, browser: Browser, width: int) -> None:
     target = tmp_path / "student.html"
     target.write_text(html, encoding="utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+    with browser.new_context(viewport={"width": width, "height": 900}) as context:
+        page = context.new_page()
         said = list[str]()
         page.on("console", lambda message: said.append(message.text))
         page.on("request", lambda one: said.append(one.url) if one.url[:5] not in ("file:", "data:") else None)
@@ -255,4 +252,3 @@ def test_it_opens_from_disk_fits_and_fetches_nothing(tmp_path: Path, html: str, 
         assert page.evaluate("document.documentElement.scrollWidth") == width
         for plot in page.locator("img").all():
             assert plot.evaluate("image => image.complete && image.naturalWidth > 300")
-        browser.close()

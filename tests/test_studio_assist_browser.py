@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +27,10 @@ ARTEFACTS = ROOT / "build" / "screenshots"
 def test_a_box_of_the_smart_tool_becomes_a_mask_that_is_accepted_and_submitted(
     tmp_path: Path,
     studio_server: StudioServer,
+    page: Page,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
     monkeypatch.setenv("LABEL_STUDIO_URL", studio_server.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", studio_server.token)
     project = labelled(tmp_path / "assist", photos=1)
@@ -45,10 +40,7 @@ def test_a_box_of_the_smart_tool_becomes_a_mask_that_is_accepted_and_submitted(
         before = store.annotations_of(sha256, "machine")
     known = max((one for one in before if one.rle), key=lambda one: masks.area(one.rle))  # type: ignore[arg-type]
     pushed = said(capsys, "push", *here, "--upload", "--blind-share", "0")
-    with assisting(project, studio_server.url, studio_server.token), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(60_000)
+    with assisting(project, studio_server.url, studio_server.token):
         log_in(page, studio_server)
         page.goto(pushed["first_link"])
         page.wait_for_selector(".konvajs-content canvas")
@@ -68,7 +60,6 @@ def test_a_box_of_the_smart_tool_becomes_a_mask_that_is_accepted_and_submitted(
         with page.expect_response(lambda one: one.request.method == "POST" and "/annotations" in one.url) as sent:
             page.get_by_role("button", name="Submit").click()
         assert sent.value.status == 201
-        browser.close()
     assert suggested["type"] in ("polygonlabels", "brushlabels")
 
     pulled = said(capsys, "pull", *here)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,23 +46,14 @@ def project(tmp_path: Path, studio_server: StudioServer, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def page(studio_server: StudioServer) -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(60_000)
-        page.goto(f"{studio_server.url}/user/login/")
-        page.fill("#email", studio_server.email)
-        page.fill("#password", studio_server.password)
-        page.click("button[type=submit]")
-        page.wait_for_url("**/")
-        yield page
-        browser.close()
+def page(page: Page, studio_server: StudioServer) -> Page:
+    """The tab of a person who has logged in."""
+    page.goto(f"{studio_server.url}/user/login/")
+    page.fill("#email", studio_server.email)
+    page.fill("#password", studio_server.password)
+    page.click("button[type=submit]")
+    page.wait_for_url("**/")
+    return page
 
 
 def shot(page: Page, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,14 +20,9 @@ from labeling.trust.opinions import Opinion, ask, kept, opinions_key
 from tests import fakes
 from tests import made_stores as made
 
+pytestmark = pytest.mark.usefixtures("drawn_backend")
+
 ONTOLOGY = parse_classes("sea: blue, fire: red")
-
-
-@pytest.fixture(autouse=True)
-def _drawn_backend() -> Iterator[None]:
-    fakes.register()
-    yield
-    fakes.unregister()
 
 
 class Room:

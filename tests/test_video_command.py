@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,11 @@ from labeling.cli import main
 from labeling.core.records import Annotation, Provenance
 from labeling.core.store import Store
 from labeling.video.ledger import FrameLedger
-from tests import fakes, made_videos
+from tests import fakes
 from tests.made_videos import encode, moving, sound_only
 from tests.video_commands import ROOT, command, label, open_store
 
-
-@pytest.fixture(autouse=True)
-def _backends() -> Iterator[None]:
-    fakes.register()
-    made_videos.register_snapped()
-    yield
-    made_videos.unregister_snapped()
-    fakes.unregister()
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    return encode(tmp_path / "films" / "clip.mp4", moving(24), pix_fmt="yuv444p")
+pytestmark = pytest.mark.usefixtures("snapped_backend")
 
 
 def test_frames_of_a_video_are_labelled_beside_photos(

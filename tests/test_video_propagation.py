@@ -18,7 +18,7 @@ from labeling.teachers.backends import TeacherSpec
 from labeling.video.ledger import FrameLedger
 from labeling.video.propagating import UNSURE, Followed, check_video_weights, combine
 from labeling.video.sam2_video import Sam2VideoTracker, Sight
-from tests import fakes, made_videos, tiny_models
+from tests import tiny_models
 from tests.made_videos import encode, moving
 
 pytestmark = pytest.mark.torch
@@ -148,47 +148,40 @@ def test_weights_without_memory_and_other_segmenters_are_refused(tmp_path: Path)
         check_video_weights(TeacherSpec(detector="bundled"))
 
 
+@pytest.mark.usefixtures("snapped_backend")
 def test_the_frames_between_get_labels_of_the_tracks_around_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], video_model: Path
 ) -> None:
-    fakes.register()
-    made_videos.register_snapped()
-    try:
-        clip = encode(tmp_path / "clip.mp4", moving(12), pix_fmt="yuv444p")
-        (tmp_path / "w").write_text("drawn")
-        arguments = [
-            "label", str(clip), "--project", str(tmp_path / "p"), "--classes", "crimson: red box, sea: blue box",
-            "--detector", "snapped", "--weights", str(tmp_path / "w"), "--segmenter", "sam2",
-            "--segmenter-weights", str(video_model), "--device", "cpu", "--propagate",
-            "--propagate-every", "2", "--json",
-        ]  # fmt: skip
-        assert main(arguments) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert told["propagated"]["frames"] == 4  # 2 and 4 between 0 and 5, 7 and 9 between 5 and 10
-        assert told["propagated"]["labels"] + told["propagated"]["lost"] == 8
-        with Store.open(tmp_path / "p" / "labels.db") as store:
-            (video,) = (one for (one,) in store.rows("SELECT DISTINCT video FROM frames"))
-            ledger = FrameLedger(store)
-            assert [frame.number for frame in ledger.frames(video, picked=False)] == [2, 4, 7, 9]
-            found = [
-                label for frame in ledger.frames(video, picked=False) for label in store.annotations_of(frame.sha256)
-            ]
-            assert len(found) == told["propagated"]["labels"]
-            track_of = {label: track for track, seen in ledger.tracks(video).items() for _, label in seen}
-            for label in found:
-                assert label.provenance.source == "teacher"
-                assert (label.provenance.model or "").startswith("sam2-video/")
-                assert track_of[label.id] == track_of[label.provenance.parent_id or ""]
-                assert 0 <= (label.provenance.score or 0) <= 1
-                assert label.rle is not None
-                assert label.rle["size"] == [128, 192]
-                assert label.flags in ((), (UNSURE,))
-            before = store.rows("SELECT * FROM annotations ORDER BY id"), store.rows("SELECT * FROM tracks")
-        assert main(arguments) == 0
-        again = json.loads(capsys.readouterr().out)
-        assert (again["labelled"], again["propagated"]["frames"]) == (0, 0)
-        with Store.open(tmp_path / "p" / "labels.db") as store:
-            assert (store.rows("SELECT * FROM annotations ORDER BY id"), store.rows("SELECT * FROM tracks")) == before
-    finally:
-        made_videos.unregister_snapped()
-        fakes.unregister()
+    clip = encode(tmp_path / "clip.mp4", moving(12), pix_fmt="yuv444p")
+    (tmp_path / "w").write_text("drawn")
+    arguments = [
+        "label", str(clip), "--project", str(tmp_path / "p"), "--classes", "crimson: red box, sea: blue box",
+        "--detector", "snapped", "--weights", str(tmp_path / "w"), "--segmenter", "sam2",
+        "--segmenter-weights", str(video_model), "--device", "cpu", "--propagate",
+        "--propagate-every", "2", "--json",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["propagated"]["frames"] == 4  # 2 and 4 between 0 and 5, 7 and 9 between 5 and 10
+    assert told["propagated"]["labels"] + told["propagated"]["lost"] == 8
+    with Store.open(tmp_path / "p" / "labels.db") as store:
+        (video,) = (one for (one,) in store.rows("SELECT DISTINCT video FROM frames"))
+        ledger = FrameLedger(store)
+        assert [frame.number for frame in ledger.frames(video, picked=False)] == [2, 4, 7, 9]
+        found = [label for frame in ledger.frames(video, picked=False) for label in store.annotations_of(frame.sha256)]
+        assert len(found) == told["propagated"]["labels"]
+        track_of = {label: track for track, seen in ledger.tracks(video).items() for _, label in seen}
+        for label in found:
+            assert label.provenance.source == "teacher"
+            assert (label.provenance.model or "").startswith("sam2-video/")
+            assert track_of[label.id] == track_of[label.provenance.parent_id or ""]
+            assert 0 <= (label.provenance.score or 0) <= 1
+            assert label.rle is not None
+            assert label.rle["size"] == [128, 192]
+            assert label.flags in ((), (UNSURE,))
+        before = store.rows("SELECT * FROM annotations ORDER BY id"), store.rows("SELECT * FROM tracks")
+    assert main(arguments) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (again["labelled"], again["propagated"]["frames"]) == (0, 0)
+    with Store.open(tmp_path / "p" / "labels.db") as store:
+        assert (store.rows("SELECT * FROM annotations ORDER BY id"), store.rows("SELECT * FROM tracks")) == before

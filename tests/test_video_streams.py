@@ -17,25 +17,13 @@ from pathlib import Path
 import pytest
 
 from labeling.cli import main
-from tests import fakes, made_videos
+from tests import fakes
 from tests.made_videos import encode, moving
 from tests.video_commands import ROOT, command, label, open_store
 
+pytestmark = pytest.mark.usefixtures("snapped_backend")
+
 SECRET = "s3cretword"
-
-
-@pytest.fixture(autouse=True)
-def _backends() -> Iterator[None]:
-    fakes.register()
-    made_videos.register_snapped()
-    yield
-    made_videos.unregister_snapped()
-    fakes.unregister()
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    return encode(tmp_path / "films" / "clip.mp4", moving(24), pix_fmt="yuv444p")
 
 
 @pytest.fixture
