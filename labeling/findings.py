@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .core.records import REVIEWED_STATES, Annotation, ImageRecord
+from .core.records import REVIEWED_STATES, TILED, Annotation, ImageRecord
 
 _STEPS = 1000
 """Scores are counted in steps of 1/1000, so that memory does not grow with the number of objects."""
@@ -65,6 +65,7 @@ class Findings:
         empty: images on which nothing was found.
         copies: files that hold the same bytes as another one.
         reviewed: images on which people have spoken.
+        tiled: images that were looked at in tiles.
         flags: objects per remark of the filters.
         sample: images for a contact sheet, by path.
         unsure: the machine's boxes with the lowest scores, lowest first, each with its image.
@@ -75,6 +76,7 @@ class Findings:
     empty: int = 0
     copies: int = 0
     reviewed: int = 0
+    tiled: int = 0
     flags: Counter[str] = field(default_factory=Counter)
     sample: list[ImageRecord] = field(default_factory=list)
     unsure: list[tuple[ImageRecord, Annotation]] = field(default_factory=list)
@@ -108,6 +110,7 @@ def collect(
         findings.empty += not objects
         findings.copies += len(image.paths) - 1
         findings.reviewed += image.state in REVIEWED_STATES
+        findings.tiled += TILED in image.notes
         present = {annotation.class_name for annotation in objects}
         for annotation in objects:
             findings.flags.update(annotation.flags)

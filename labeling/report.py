@@ -20,6 +20,7 @@ from .findings import Findings, collect
 from .html import page
 from .pictures import FRAME_WH, Shown, picture, window_around
 from .stored_photos import Load, StoredPhotos
+from .video.ledger import FrameLedger
 
 SHEET_SIZE = 60
 UNSURE_SIZE = 24
@@ -67,7 +68,8 @@ def render(
     photos = StoredPhotos(store, load)
     sheet, unsure = list(_sheet(store, found, ids, photos)), list(_unsure(found, ids, photos))
     drops, runs = store.drop_counts(), store.runs()
-    notes, next_steps = words.notes(found, counts), words.next_steps(project, found, runs)
+    notes = [*words.notes(found, counts), *words.how_looked(found, FrameLedger(store).counts())]
+    next_steps = words.next_steps(project, found, runs)
     audited = None
     if StudioLedger(store).targets():
         from .audit_report import audit_section

@@ -16,6 +16,7 @@ from .pictures import class_colour
 from .teachers.backends import DETECTORS, OPTIONS, SEGMENTERS, Backend, TeacherSpec, resolve_weights
 from .teachers.filter_settings import drop_words
 from .teachers.members import with_members
+from .video.ledger import FootageCounts
 
 _TELLING = 5
 """So many boxes of a class make its median worth a sentence."""
@@ -83,6 +84,20 @@ def notes(found: Findings, counts: Mapping[str, Any]) -> list[dict[str, Any]]:
     if look or not found.images:
         return [{"text": text, "look": True} for text in look]
     return [{"text": "Every class was found and every photo could be read.", "look": False}]
+
+
+def how_looked(found: Findings, footage: FootageCounts) -> list[dict[str, Any]]:
+    """Say what was looked at in another way than photos are."""
+    said = []
+    if found.tiled:
+        be = "was" if found.tiled == 1 else "were"
+        said.append(f"{counted(found.tiled, 'photo')} {be} looked at in overlapping tiles.")
+    if footage.videos:
+        frames = f"{counted(footage.picked, 'frame')} of {counted(footage.videos, 'video')}"
+        between = f", {footage.between:,} more between them got labels that were propagated" if footage.between else ""
+        followed = f"; {counted(footage.tracks, 'object')} followed through several" if footage.tracks else ""
+        said.append(f"{frames} labelled, picked where the picture changes{between}{followed}.")
+    return [{"text": text, "look": False} for text in said]
 
 
 def preview_note(found: Findings, photos: int) -> dict[str, Any]:

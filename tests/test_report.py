@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from base64 import b64decode, b64encode
+from dataclasses import replace
 from functools import partial
 from html.parser import HTMLParser
 from io import BytesIO
@@ -19,6 +20,8 @@ from labeling.core.store import Store
 from labeling.images import load
 from labeling.project import Project
 from labeling.report import SHEET_SIZE, UNSURE_SIZE, render
+from labeling.video.ledger import FrameLedger
+from labeling.video.taking import TakenFrame
 from tests import made_stores as made
 from tests.made_stores import Thing
 
@@ -85,6 +88,25 @@ def test_figures_are_those_of_the_labels(project: Project) -> None:
     assert "score too low disc 7" in page.text
     assert "Photos that could not be used (1)" in page.text
     assert "truncated: <i>ends</i> early" in page.text
+    assert "overlapping tiles" not in page.text
+    assert "frames of" not in page.text
+
+
+def test_tiles_and_videos_are_told(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "filmed", made.ontology(["disc"]))
+    things = [made.Thing("disc", (10, 10, 60, 60), 0.9)]
+    outcomes = [made.outcome([made.photo(tmp_path / f"{n}.png", things, seed=n)], things) for n in range(4)]
+    outcomes[0] = replace(outcomes[0], notes=("tiled",))
+    with project.open_store(create=True) as store:
+        made.write(store, ["disc"], outcomes)
+        frames = [TakenFrame(n, n / 10, 0, outcomes[n].sha256 or "") for n in (1, 2, 3)]
+        FrameLedger(store).record("film", frames[::2])
+        FrameLedger(store).record("film", frames[1:2], picked=False)
+        FrameLedger(store).write_tracks("film", {0: [(frame.sha256, frame.sha256) for frame in frames]})
+    _, page = page_of(project)
+    assert "1 photo was looked at in overlapping tiles." in page.text
+    said = "2 frames of 1 video labelled, picked where the picture changes, 1 more between them got labels that were "
+    assert f"{said}propagated; 1 object followed through several." in page.text
 
 
 def test_every_photo_of_a_small_project_is_shown_with_its_objects(project: Project) -> None:

@@ -15,7 +15,7 @@ from labeling.core.errors import BackendError, InputError
 from labeling.core.records import Rle
 from labeling.core.store import Store
 from labeling.teachers.backends import TeacherSpec
-from labeling.video.ledger import FrameLedger
+from labeling.video.ledger import FootageCounts, FrameLedger
 from labeling.video.propagating import UNSURE, Followed, check_video_weights, combine
 from labeling.video.sam2_video import Sam2VideoTracker, Sight
 from tests import tiny_models
@@ -168,6 +168,7 @@ def test_the_frames_between_get_labels_of_the_tracks_around_them(
         (video,) = (one for (one,) in store.rows("SELECT DISTINCT video FROM frames"))
         ledger = FrameLedger(store)
         assert [frame.number for frame in ledger.frames(video, picked=False)] == [2, 4, 7, 9]
+        assert ledger.counts() == FootageCounts(videos=1, picked=3, between=4, tracks=2)
         found = [label for frame in ledger.frames(video, picked=False) for label in store.annotations_of(frame.sha256)]
         assert len(found) == told["propagated"]["labels"]
         track_of = {label: track for track, seen in ledger.tracks(video).items() for _, label in seen}

@@ -11,6 +11,9 @@ Source = Literal["teacher", "human", "student", "imported"]
 #: States in which people have spoken: machine labels of such an image are never replaced.
 REVIEWED_STATES: tuple[ImageState, ...] = ("reviewed", "reviewed-empty", "skipped")
 
+#: Note of an image that the teacher looked at piece by piece.
+TILED = "tiled"
+
 
 class Rle(TypedDict):
     """COCO run-length encoding of one mask of the whole image, compressed, as text."""

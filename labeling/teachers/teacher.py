@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from ..core.errors import BackendError, InputError
 from ..core.ontology import Ontology
+from ..core.records import TILED
 from ..core.store_rows import Machine
 from . import backends, filters
 from .filter_settings import FilterSettings
 from .filters import Drops
 from .interfaces import Detected, Detector, RgbImage, Segmenter
 from .tiles import Tiling, tiling_of
-from .tiling import TILED, TiledDetector, TiledSegmenter
+from .tiling import TiledDetector, TiledSegmenter
 
 if TYPE_CHECKING:
     import supervision as sv

@@ -26,9 +26,6 @@ from .tiles import Look, Tiling, looks
 if TYPE_CHECKING:
     import supervision as sv
 
-TILED = "tiled"
-"""Remark on an image that was labelled piece by piece."""
-
 _PIECES_PER_CALL = 8
 """Bounds memory: so many pieces, of one image or of several, share a call of the model."""
 

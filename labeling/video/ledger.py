@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from ..core.store import Store
 from .taking import TakenFrame
+
+
+@dataclass(frozen=True, slots=True)
+class FootageCounts:
+    """What labels.db knows of videos and streams: how many, their frames, and the objects followed through them.
+
+    Attributes:
+        videos: files and recordings.
+        picked: frames that the teacher looked at.
+        between: frames whose labels were propagated.
+        tracks: objects that are seen in several frames.
+    """
+
+    videos: int
+    picked: int
+    between: int
+    tracks: int
 
 
 class FrameLedger:
@@ -59,3 +77,13 @@ class FrameLedger:
         """Return the images of every track; they belong together, whatever people have said about them since."""
         rows = self._store.rows("SELECT video, track, sha256 FROM tracks ORDER BY video, track, sha256")
         return [tuple(row[2] for row in seen) for _, seen in groupby(rows, key=lambda row: row[:2])]
+
+    def counts(self) -> FootageCounts:
+        """Count it all."""
+        sql = (
+            "SELECT (SELECT count(DISTINCT video) FROM frames), (SELECT count(*) FROM frames WHERE picked), "
+            "(SELECT count(*) FROM frames WHERE NOT picked), "
+            "(SELECT count(*) FROM (SELECT DISTINCT video, track FROM tracks))"
+        )
+        (row,) = self._store.rows(sql)
+        return FootageCounts(*row)
