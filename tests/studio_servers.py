@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
@@ -16,6 +17,9 @@ from labeling.project import Project
 from labeling.studio import environment, local
 from labeling.studio.folder import files_path
 from tests.paths import ROOT
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 CLASSES = "box, pallet, forklift"
 
@@ -94,3 +98,12 @@ def _up(project: Project, port: int | None) -> StudioServer:
 
 def _say_nothing(_line: str) -> None:
     pass
+
+
+def log_in(page: Page, server: StudioServer) -> None:
+    """Go in by the page that people use."""
+    page.goto(f"{server.url}/user/login/")
+    page.fill("#email", server.email)
+    page.fill("#password", server.password)
+    page.click("button[type=submit]")
+    page.wait_for_url("**/")

@@ -13,7 +13,7 @@ from labeling.core import masks
 from labeling.core.store_studio import StudioLedger
 from tests.assisting import assisting, labelled
 from tests.paths import ROOT
-from tests.studio_servers import StudioServer
+from tests.studio_servers import StudioServer, log_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -83,14 +83,6 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     assert code == 0, captured.err
     answer: dict[str, Any] = json.loads(captured.out)
     return answer
-
-
-def log_in(page: Page, server: StudioServer) -> None:
-    page.goto(f"{server.url}/user/login/")
-    page.fill("#email", server.email)
-    page.fill("#password", server.password)
-    page.click("button[type=submit]")
-    page.wait_for_url("**/")
 
 
 def draw(page: Page, box: tuple[float, float, float, float]) -> None:

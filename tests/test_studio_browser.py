@@ -14,7 +14,7 @@ from labeling.core.store_studio import StudioLedger
 from labeling.project import Project
 from tests import made_stores as made
 from tests.paths import ROOT
-from tests.studio_servers import StudioServer
+from tests.studio_servers import StudioServer, log_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -48,11 +48,7 @@ def project(tmp_path: Path, studio_server: StudioServer, monkeypatch: pytest.Mon
 @pytest.fixture
 def page(page: Page, studio_server: StudioServer) -> Page:
     """The tab of a person who has logged in."""
-    page.goto(f"{studio_server.url}/user/login/")
-    page.fill("#email", studio_server.email)
-    page.fill("#password", studio_server.password)
-    page.click("button[type=submit]")
-    page.wait_for_url("**/")
+    log_in(page, studio_server)
     return page
 
 
