@@ -317,7 +317,8 @@ def interrupted(plain: Dataset, tmp_path: Path) -> Path:
 
     with pytest.raises(KeyboardInterrupt):
         student("ultralytics").train(plain, folder, _settings(), stop)
-    assert sorted(one.name for one in (folder / "training" / "weights").iterdir()) == ["best.pt", "last.pt"]
+    left = sorted(one.name for one in (folder / "training" / "weights").iterdir())
+    assert left == ["best.pt", "exact-0.pt", "last.pt"]
     return folder
 
 
@@ -332,6 +333,20 @@ def test_a_damaged_last_pt_is_told_and_best_pt_taken_and_two_damaged_ones_are_an
 
     assert "last.pt: is damaged" in said[0]
     assert said[1] == "goes on after epoch 1 of 2"
+    assert (interrupted / WEIGHTS_FILE).exists()
+
+
+def test_a_damaged_exact_state_is_told_and_the_training_goes_on_from_the_averages(
+    plain: Dataset, interrupted: Path
+) -> None:
+    exact = interrupted / "training" / "weights" / "exact-0.pt"
+    exact.write_bytes(exact.read_bytes()[:1000])
+
+    said = _train(plain, interrupted)
+
+    assert said[0] == "goes on after epoch 1 of 2"
+    assert "exact-0.pt: cannot be read" in said[1] and "goes on from averaged weights" in said[1]
+    assert said[-1].startswith("epoch 2 of 2")
     assert (interrupted / WEIGHTS_FILE).exists()
 
 

@@ -38,7 +38,7 @@ def _to_stderr(line: str) -> None:
 class CarefulTrainer:
     """Comes before a trainer of the library among its bases; imports nothing of it.
 
-    Every epoch has its own seed, and a checkpoint holds the weights, their averages and the state of the optimizer in
+    Every epoch has its own seed, and beside last.pt lie the weights, their averages and the state of the optimizer in
     full precision, so that on a CPU a training that was killed and resumed ends with the same weights as one that ran
     through. Checkpoints are written aside and put in place whole.
     """
@@ -56,6 +56,14 @@ class CarefulTrainer:
         if self.train_loader.dataset.soft:
             model = _bare(self.model)
             model.criterion = soften(getattr(model, "criterion", None) or model.init_criterion())
+
+    def build_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Let Adam update all weights in one pass on a CPU, too, where the library asks for one step per tensor."""
+        optimizer: torch.optim.Optimizer = super().build_optimizer(*args, **kwargs)  # type: ignore[misc]
+        if isinstance(optimizer, torch.optim.Adam):
+            for group in optimizer.param_groups:
+                group.update(fused=True, foreach=False)
+        return optimizer
 
     def run_callbacks(self: Any, event: str) -> None:
         """Seed every epoch by its number: order and augmentation do not depend on what ran before."""
@@ -90,7 +98,7 @@ class CarefulTrainer:
             super().plot_training_labels()  # type: ignore[misc]
 
     def save_model(self: Any) -> bool:
-        """Write the checkpoints aside, add what an exact continuation needs, and put them in place whole."""
+        """Write the checkpoints aside, and put them in place whole, with what an exact continuation needs."""
         aside = self.save_dir / "weights.part"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -111,29 +119,40 @@ class CarefulTrainer:
         return True
 
     def _put_in_place(self: Any, aside: Path) -> None:
-        checkpoint = torch.load(aside / "last.pt", map_location="cpu", weights_only=False)  # written just now, here
-        checkpoint["exact"] = {
-            "model": _without_teacher(_bare(self.model).state_dict()),
-            "ema": _without_teacher(self.ema.ema.state_dict()),
-            "optimizer": self.optimizer.state_dict()["state"],
-            "results": self.csv.read_text(encoding="utf-8"),
-        }
+        """Write the exact state first: a checkpoint that is in place has its own beside it, whenever we are killed."""
+        exact = _exact_file(self.wdir, self.epoch)
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save(
+            {
+                "model": _without_teacher(_bare(self.model).state_dict()),
+                "ema": _without_teacher(self.ema.ema.state_dict()),
+                "optimizer": self.optimizer.state_dict()["state"],
+                "results": self.csv.read_text(encoding="utf-8"),
+            },
+            buffer,
+        )
         self.wdir.mkdir(parents=True, exist_ok=True)
+        write_whole(exact, buffer.getbuffer())
         for file in sorted(aside.iterdir()):
-            exact = file.name in ("last.pt", "best.pt")
-            write_whole(self.wdir / file.name, buffer.getvalue() if exact else file.read_bytes())
+            write_whole(self.wdir / file.name, file.read_bytes())
+        for old in self.wdir.glob(_exact_file(self.wdir, "*").name):
+            if old != exact:
+                old.unlink()
 
     def resume_training(self: Any, ckpt: Mapping[str, Any] | None) -> None:
         """Go on exactly: the library alone would go on from averaged weights in half precision."""
         super().resume_training(ckpt)  # type: ignore[misc]
-        if not ckpt or not self.resume or "exact" not in ckpt:
+        if not ckpt or not self.resume:
             return
-        exact = ckpt["exact"]
-        _bare(self.model).load_state_dict(exact["model"], strict=False)
-        self.ema.ema.load_state_dict(exact["ema"], strict=False)
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": exact["optimizer"]})
+        file = _exact_file(self.wdir, ckpt["epoch"])
+        try:
+            exact = torch.load(file, map_location="cpu", weights_only=True)
+            _bare(self.model).load_state_dict(exact["model"], strict=False)
+            self.ema.ema.load_state_dict(exact["ema"], strict=False)
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": exact["optimizer"]})
+        except Exception as error:  # a damaged file can raise anything
+            self.tell(f"{display(file)}: cannot be read ({type(error).__name__}): goes on from averaged weights")
+            return
         if _rank() in (-1, 0):
             self.csv.write_text(exact["results"], encoding="utf-8")
 
@@ -230,6 +249,11 @@ def explained(folder: Path) -> Iterator[None]:
         raise InputError(f"ultralytics refuses this training: {_first_line(error)}") from error
     except RuntimeError as error:
         raise BackendError(f"the training failed: {_first_line(error)}") from error
+
+
+def _exact_file(folder: Path, epoch: int | str) -> Path:
+    """Return where the state that an exact continuation after an epoch needs lies."""
+    return folder / f"exact-{epoch}.pt"
 
 
 def _bare(model: Any) -> Any:

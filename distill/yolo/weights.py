@@ -43,7 +43,7 @@ class StudentFile:
     imgsz: int
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that its name holds all of it or what it held before. Raises OSError."""
     part = path.with_name(f"{path.name}.part")
     try:
