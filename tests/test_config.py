@@ -38,7 +38,7 @@ def test_defaults_of_a_file_with_a_name_only(tmp_path: Path) -> None:
     assert (config.teacher.detector, config.teacher.segmenter, config.teacher.batch) == ("grounding-dino", None, "auto")
     assert (config.images.max_pixels, config.images.background) == (100_000_000, "white")
     assert (config.filters.nms_iou, config.filters.min_area_px, config.filters.full_image_share) == (0.5, 4.0, 0.95)
-    assert config.filters.faint_share == 0.4
+    assert config.filters.faint_share == 0.8
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:

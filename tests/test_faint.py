@@ -37,7 +37,10 @@ SIZE_WH = (100, 60)
 Row = tuple[Sequence[float], float, int]
 
 
-def split(rows: Sequence[Row], options: FilterSettings | None = None) -> tuple[list[Row], list[Row]]:
+WIDE = FilterSettings(faint_share=0.4)
+
+
+def split(rows: Sequence[Row], options: FilterSettings = WIDE) -> tuple[list[Row], list[Row]]:
     """Return the boxes that are kept, and the faint ones."""
     import supervision as sv
 
@@ -47,9 +50,8 @@ def split(rows: Sequence[Row], options: FilterSettings | None = None) -> tuple[l
         class_id=np.array([row[2] for row in rows], dtype=int),
     )
     found.xyxy = np.array([row[0] for row in rows], dtype=np.float32).reshape(-1, 4)  # also what is not finite
-    chosen = options or FilterSettings()
-    kept, _ = apply(found, SIZE_WH, NAMES, SCORES, chosen)
-    low = faint(found, kept, SIZE_WH, SCORES, chosen)
+    kept, _ = apply(found, SIZE_WH, NAMES, SCORES, options)
+    low = faint(found, kept, SIZE_WH, SCORES, options)
     return tuple(
         [
             (tuple(box), round(score, 6), class_id)
@@ -78,10 +80,13 @@ def test_a_faint_box_lies_between_the_share_of_its_class_and_its_threshold() -> 
 
 def test_what_repeats_a_kept_box_of_its_class_or_a_better_faint_one_is_left_out() -> None:
     sure, other = ((10, 10, 30, 30), 0.9, 0), ((10, 10, 30, 30), 0.45, 1)
-    repeats = ((10, 11, 30, 30), 0.4, 0)
+    repeats = ((10, 11, 30, 30), 0.4, 0), ((10, 20, 30, 40), 0.4, 0)
+    neighbour = ((10, 21, 30, 41), 0.41, 0)
     alone, again = ((60, 10, 80, 30), 0.4, 0), ((60, 11, 80, 30), 0.39, 0)
-    assert split([sure, repeats, other, alone, again]) == ([sure], [other, alone])
-    assert split([sure, repeats, other, alone, again], FilterSettings(class_agnostic_nms=True)) == ([sure], [alone])
+    rows = [sure, *repeats, other, neighbour, alone, again]
+    assert split(rows) == ([sure], [other, neighbour, alone])
+    across = FilterSettings(class_agnostic_nms=True, faint_share=0.4)
+    assert split(rows, across) == ([sure], [neighbour, alone])
 
 
 def test_a_faint_box_never_takes_the_place_of_a_kept_one_of_another_class() -> None:
@@ -177,7 +182,7 @@ def loaded(path: Path) -> LoadedImage:
 
 def run(store: Store, folder: Path, score: float, key: str) -> Watching:
     segmenter = Watching()
-    teacher = Teacher(Unsure(score), segmenter, ONTOLOGY, [0.5, 0.5], FilterSettings(), "drawn/1")
+    teacher = Teacher(Unsure(score), segmenter, ONTOLOGY, [0.5, 0.5], WIDE, "drawn/1")
     plan = make_plan(scan([folder]), store.known_files(), store.done_keys(), store.states(), key, inputs=[folder])
     label_files(store, plan, teacher, loaded, key=key, run_id=1, batch=2, batch_memory="batch")
     return segmenter

@@ -19,7 +19,7 @@ import pytest
 
 from distill.dataset import Dataset
 from distill.students import WEIGHTS_FILE, TrainSettings, student
-from distill.yolo.settings import arguments, device_argument, logger_environment
+from distill.yolo.settings import arguments, device_argument, logger_environment, start_rate
 from labeling.core import masks
 from labeling.core.errors import BackendError, InputError, StateError
 from tests.made_datasets import NAMES, Photo, scattered, unlocked, written
@@ -345,7 +345,8 @@ def test_a_damaged_exact_state_is_told_and_the_training_goes_on_from_the_average
     said = _train(plain, interrupted)
 
     assert said[0] == "goes on after epoch 1 of 2"
-    assert "exact-0.pt: cannot be read" in said[1] and "goes on from averaged weights" in said[1]
+    assert "exact-0.pt: cannot be read" in said[1]
+    assert "goes on from averaged weights" in said[1]
     assert said[-1].startswith("epoch 2 of 2")
     assert (interrupted / WEIGHTS_FILE).exists()
 
@@ -638,12 +639,21 @@ def test_from_given_weights_the_rate_is_small_unless_the_user_sets_one(epochs: i
     gently = asked()
     assert (gently["optimizer"], gently["momentum"], gently["warmup_bias_lr"]) == ("AdamW", 0.9, 0.0)
     steps = epochs * -(-_DATASET.images["train"] // 16)
-    assert gently["lr0"] == pytest.approx(0.002 * 5 / 6 * min(1, steps / 100))  # two classes
+    objects = 16 * 9 / 100  # in a step
+    assert gently["lr0"] == pytest.approx(0.002 * 5 / 6 * min(steps / 100, (objects / 200) ** 0.5))  # two classes
     assert gently["warmup_epochs"] == pytest.approx(warm)
     assert asked(warmup_epochs=0)["warmup_epochs"] == 0
     for given in ({"lr0": 0.01}, {"optimizer": "SGD"}):
         assert "warmup_bias_lr" not in asked(**given)
     assert "optimizer" not in arguments(_settings(epochs=epochs), _DATASET, _KNOWN, cuda=False)
+
+
+@pytest.mark.parametrize(
+    ("steps", "objects", "share"),
+    [(100, 200, 1.0), (1000, 9000, 1.0), (10, 200, 0.1), (1000, 50, 0.5), (10, 50, 0.1), (1000, 0, 200**-0.5)],
+)
+def test_few_steps_or_few_objects_in_a_step_lower_the_rate(steps: int, objects: float, share: float) -> None:
+    assert start_rate(6, steps, objects) == pytest.approx(0.001 * share)
 
 
 def test_images_are_decoded_once_where_memory_allows() -> None:

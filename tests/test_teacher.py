@@ -72,7 +72,7 @@ ROWS = [
     ((40, 40, 44, 60), 0.4, 1, "cone"),
     ((5, 7, 15, 27), 0.6, 0, "crate"),
     ((5, 7, 15, 27), 0.8, 0, "red box"),
-    ((20, 7, 35, 27), 0.1, 1, "cone"),
+    ((20, 7, 35, 27), 0.17, 1, "cone"),
     ((30, 40, 38, 60), 0.25, 0, "crate"),
     ((20, 30, 28, 38), 0.07, 1, "cone"),
 ]
@@ -83,7 +83,7 @@ def test_boxes_are_filtered_before_they_are_segmented() -> None:
     detector, segmenter = ScriptedDetector(ROWS), BoxSegmenter()
     teacher = Teacher(detector, segmenter, ONTOLOGY, (0.3, 0.2), FilterSettings())
     (labelled, other) = teacher.label([IMAGE, IMAGE])
-    assert detector.floors == [pytest.approx(0.08)]
+    assert detector.floors == [pytest.approx(0.16)]
     assert segmenter.boxes == [[[5, 7, 15, 27], [40, 40, 44, 60]]] * 2
     found = labelled.detections
     assert found.class_id.tolist() == [0, 1]
@@ -97,7 +97,7 @@ def test_boxes_are_filtered_before_they_are_segmented() -> None:
     assert labelled.drops == {("nms", "box"): 1, ("score", "box"): 1, ("not_finite", ""): 1}
     assert labelled.faint.class_id.tolist() == [0, 1]
     assert labelled.faint.xyxy.tolist() == [[30, 40, 38, 60], [20, 7, 35, 27]]
-    assert labelled.faint.confidence.tolist() == pytest.approx([0.25, 0.1])
+    assert labelled.faint.confidence.tolist() == pytest.approx([0.25, 0.17])
     assert labelled.image_feature is not None
     assert labelled.image_feature.tolist() == [1, 1, 1, 1]
     assert other.drops == labelled.drops

@@ -88,7 +88,7 @@ class FiltersConfig(StrictModel):
     min_area_px: float = Field(default=4.0, ge=0, description="Smaller boxes are dropped, in square pixels.")
     full_image_share: float = Field(default=0.95, gt=0, le=1, description="Share of the image that flags a box.")
     faint_share: float = Field(
-        default=0.4,
+        default=0.8,
         gt=0,
         le=1,
         description="Below the threshold by up to this factor: no label, but not taught to a student as empty; 1: off.",

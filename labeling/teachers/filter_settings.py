@@ -45,4 +45,4 @@ class FilterSettings:
     class_agnostic_nms: bool = False
     min_area_px: float = 4.0
     full_image_share: float = 0.95
-    faint_share: float = 0.4
+    faint_share: float = 0.8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,9 @@ FULL_IMAGE = "full_image"
 
 #: Faint boxes kept of one image: more say that the teacher sees nothing clearly.
 MOST_FAINT = 50
+
+#: A faint box that overlaps a kept one of its class, or a better faint one, by more is another look at the same object.
+SAME_OBJECT_IOU = 0.3
 
 #: So many boxes of one kind are compared in one matrix, which takes 200 MB; 30,000 would take 45 GB.
 _MATRIX = 2000
@@ -87,7 +91,7 @@ def faint(
     """Return what a detector saw with a score below its class's own, but not far below, best first.
 
     At most 50 boxes, with nothing in ``data``. They pass the filters of ``apply``; besides, one is left out where it
-    repeats a box that was kept, and where it covers nearly the whole image: it would hide all of it.
+    looks at an object that was kept, and where it covers nearly the whole image: it would hide all of it.
 
     Args:
         detections: everything down to ``settings.faint_share`` of the scores.
@@ -115,7 +119,7 @@ def faint(
         confidence=np.concatenate([kept.confidence, detections.confidence[rows]]),
         class_id=np.concatenate([kept.class_id, detections.class_id[rows]]),
     )
-    first = _first_of_its_kind(together, settings)
+    first = _first_of_its_kind(together, replace(settings, nms_iou=min(settings.nms_iou, SAME_OBJECT_IOU)))
     first[: len(kept)] = False
     return together[np.flatnonzero(first)[:MOST_FAINT]]
 
