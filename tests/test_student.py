@@ -405,6 +405,28 @@ def test_a_full_disk_is_said_and_leaves_the_earlier_checkpoint_whole(
     assert (interrupted / WEIGHTS_FILE).exists()
 
 
+@pytest.mark.parametrize("written", [1, 2])
+def test_a_disk_that_fills_between_two_files_of_a_checkpoint_changes_no_weight(
+    written: int, plain: Dataset, interrupted: Path, trained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, left = os.fsync, iter(range(written))
+
+    def filling(descriptor: int) -> None:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", filling)
+    with pytest.raises(StateError, match="the disk is full"):
+        _train(plain, interrupted)
+    monkeypatch.setattr(os, "fsync", fsync)
+    said = _train(plain, interrupted)
+
+    assert not any("cannot be read" in line for line in said)
+    resumed, undisturbed = _tensors(interrupted), _tensors(trained[0])
+    assert all(torch.equal(resumed[key], undisturbed[key]) for key in undisturbed)
+
+
 def test_a_seed_decides(plain: Dataset, trained: Any, tmp_path: Path) -> None:
     _train(plain, tmp_path / "other", seed=1)
 
