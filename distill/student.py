@@ -7,6 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +21,15 @@ from labeling.core.errors import BackendError, StateError
 from labeling.image_files import display
 from labeling.teachers.class_names import names_of_checkpoint
 from labeling.teachers.detectors.ultralytics import draws_masks, import_ultralytics, network
+from labeling.teachers.detectors.yolo_canvas import Canvas, on_canvas
 from labeling.teachers.device import pick_device
 from labeling.teachers.interfaces import RgbImage
 
 from .dataset import Dataset
 from .objects import Objects
 from .students import WEIGHTS_FILE, Tell, TrainSettings
+from .yolo.margin import MARGINS, choose_margin
+from .yolo.photo_masks import photo_masks
 from .yolo.scan import Scan, check_scan
 from .yolo.settings import arguments, device_argument, logger_environment
 from .yolo.start import begins, read_start
@@ -47,7 +51,6 @@ from .yolo.weights import (
 import_ultralytics()
 
 from ultralytics.data import utils as data_utils  # noqa: E402 (the library must not be imported unprepared)
-from ultralytics.data.augment import LetterBox  # noqa: E402
 from ultralytics.data.dataset import YOLODataset  # noqa: E402
 from ultralytics.data.utils import check_det_dataset, get_split_fraction, img2label_paths  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
@@ -55,7 +58,7 @@ from ultralytics.models.yolo.segment import SegmentationTrainer  # noqa: E402
 from ultralytics.nn.tasks import torch_safe_load  # noqa: E402
 from ultralytics.utils import DEFAULT_CFG_DICT, ROOT, SETTINGS, YAML, plotting  # noqa: E402
 from ultralytics.utils.nms import non_max_suppression  # noqa: E402
-from ultralytics.utils.ops import process_mask_native, scale_boxes  # noqa: E402
+from ultralytics.utils.ops import scale_boxes, xywh2xyxy  # noqa: E402
 from ultralytics.utils.torch_utils import unwrap_model  # noqa: E402
 
 _NMS_IOU = 0.7
@@ -177,7 +180,10 @@ class UltralyticsStudent:
             model = getattr(best[1]["ema"], "student_model", best[1]["ema"])
             about = metadata_of("ultralytics", self.licence, settings, dataset, folder)
             measured = (best[1].get("train_metrics") or {}).get(_AP)
-            write_student(weights, model.state_dict(), about | kept_epoch(int(best[1]["epoch"]) + 1, measured))
+            about |= kept_epoch(int(best[1]["epoch"]) + 1, measured)
+            if wanted.get("val", True):
+                about["margin"] = str(_margin(model, dataset, settings, device, tell))
+            write_student(weights, model.state_dict(), about)
         tidy(folder)
 
     def load(self, weights: Path, device: str = "auto") -> UltralyticsPredictor:
@@ -192,31 +198,31 @@ class UltralyticsPredictor:
     def __init__(self, model: Any, file: StudentFile, device: torch.device) -> None:
         self.names = file.names
         self.imgsz = file.imgsz
+        self._margin = file.margin
         self._masks = file.task == "segment"
         self._device = device
         self._model = model.float().eval().to(device)
 
     def predict(self, images: Sequence[RgbImage], floor: float = 0.001) -> list[Objects]:
         """See the Predictor protocol."""
-        letterbox = LetterBox((self.imgsz, self.imgsz), auto=True, stride=_STRIDE)
         seen: list[Objects] = []
         for start in range(0, len(images), _AT_ONCE):
             block = images[start : start + _AT_ONCE]
             rows_of: dict[tuple[int, ...], list[int]] = defaultdict(list)
-            canvases = [letterbox(image=image) for image in block]
+            canvases = [on_canvas(image, self.imgsz, _STRIDE, self._margin) for image in block]
             for row, canvas in enumerate(canvases):
-                rows_of[canvas.shape].append(row)
+                rows_of[canvas.pixels.shape].append(row)
             found: dict[int, Objects] = {}
             for rows in rows_of.values():
-                pixels = np.stack([canvases[row] for row in rows])
-                answers = self._look(pixels, [block[row].shape[:2] for row in rows], floor)
+                answers = self._look([canvases[row] for row in rows], [block[row].shape[:2] for row in rows], floor)
                 found.update(zip(rows, answers, strict=True))
             seen += [found[row] for row in range(len(block))]
         return seen
 
     @torch.inference_mode()
-    def _look(self, canvases: Any, sizes_hw: Sequence[tuple[int, ...]], floor: float) -> list[Objects]:
-        pixels = torch.from_numpy(canvases).to(self._device).permute(0, 3, 1, 2).float() / 255
+    def _look(self, canvases: Sequence[Canvas], sizes_hw: Sequence[tuple[int, ...]], floor: float) -> list[Objects]:
+        seen = torch.from_numpy(np.stack([canvas.pixels for canvas in canvases]))
+        pixels = seen.to(self._device).permute(0, 3, 1, 2).float() / 255
         raw = self._model(pixels)
         protos = (raw[0][1] if isinstance(raw[0], tuple) else raw[1]) if self._masks else [None] * len(canvases)
         kept = non_max_suppression(
@@ -228,21 +234,21 @@ class UltralyticsPredictor:
             end2end=bool(getattr(self._model, "end2end", False)),
             max_time_img=1e6,  # on a busy machine the library would give up and drop the rest without a word
         )
-        rows = zip(kept, sizes_hw, protos, strict=True)
-        return [_objects(found, canvases.shape[1:3], size_hw, proto) for found, size_hw, proto in rows]
+        rows = zip(kept, canvases, sizes_hw, protos, strict=True)
+        return [_objects(found, canvas, size_hw, proto) for found, canvas, size_hw, proto in rows]
 
 
-def _objects(rows: torch.Tensor, canvas_hw: tuple[int, ...], size_hw: tuple[int, ...], proto: Any) -> Objects:
+def _objects(rows: torch.Tensor, canvas: Canvas, size_hw: tuple[int, ...], proto: Any) -> Objects:
     rows = rows[rows.isfinite().all(dim=1)]
     rows = rows[torch.argsort(-rows[:, 4], stable=True)]
-    boxes = scale_boxes(canvas_hw, rows[:, :4].clone(), size_hw)
+    boxes = scale_boxes(canvas.pixels.shape[:2], rows[:, :4].clone(), size_hw, canvas.ratio_pad)
     rles = None
     if proto is not None:
         rles = tuple(
             masks.encode(one.cpu().numpy().astype(bool))
             for start in range(0, len(rows), _AT_ONCE)
-            for one in process_mask_native(
-                proto, rows[start : start + _AT_ONCE, 6:], boxes[start : start + _AT_ONCE], size_hw[:2]
+            for one in photo_masks(
+                proto, rows[start : start + _AT_ONCE, 6:], boxes[start : start + _AT_ONCE], canvas, size_hw
             )
         )
     numbers = rows[:, :6].cpu().numpy().astype(np.float64)
@@ -272,6 +278,37 @@ def _train(settings: TrainSettings, wanted: Mapping[str, Any], run: Path, tell: 
     trainer.train()
 
 
+def _margin(model: Any, dataset: Dataset, settings: TrainSettings, device: str, tell: Tell) -> int:
+    """Return the margin with which the student sees most on val, see ``choose_margin``."""
+    if int(model.model[-1].nc) != len(dataset.names):  # taught as one class, by a setting of the library
+        return 0
+    file = StudentFile({}, settings.model, dataset.task, dataset.names, settings.imgsz)
+    where = torch.device("cpu" if device == "cpu" else f"cuda:{device.partition(',')[0]}")
+    asked = {margin: UltralyticsPredictor(model, replace(file, margin=margin), where) for margin in MARGINS}
+    part = StudentDataset(img_path=_data(dataset)["val"], data=_data(dataset), task=dataset.task, augment=False)
+    measured = choose_margin(
+        lambda photos, margin: asked[margin].predict(photos),
+        [Path(file) for file in part.im_files],
+        [_truth(label) for label in part.labels],
+        dataset.names,
+    )
+    best = next(iter(measured))
+    said = ", ".join(f"{measured[margin]:.3f} with {margin}" for margin in MARGINS)
+    tell(f"{best} grey pixels around photos: AP50-95 on val {said}")
+    return best
+
+
+def _truth(label: Mapping[str, Any]) -> Objects:
+    high, wide = label["shape"]
+    boxes = xywh2xyxy(label["bboxes"].astype(np.float64)) * (wide, high, wide, high)
+    return Objects("", (wide, high), boxes, label["cls"][:, 0].astype(np.int64), np.ones(len(boxes)))
+
+
+def _data(dataset: Dataset) -> dict[str, Any]:
+    data: dict[str, Any] = check_det_dataset(str(dataset.path / "data.yaml"), autodownload=False)
+    return data
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Read a checkpoint by the library's loader for known classes only, which runs no code from it."""
     checkpoint: dict[str, Any] = torch_safe_load(path, safe_only=True)[0]
@@ -280,7 +317,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _scan(dataset: Dataset, part: str) -> Scan:
-    data = check_det_dataset(str(dataset.path / "data.yaml"), autodownload=False)
+    data = _data(dataset)
     found = StudentDataset(img_path=data[part], data=data, task=dataset.task, augment=False)
     _found, missing, _empty, corrupt, _total = found.counts
     objects = {Path(label["im_file"]).name: len(label["cls"]) for label in found.labels}

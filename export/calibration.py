@@ -58,7 +58,7 @@ class Calibration:
 
     def digest(self, card: Card) -> str:
         """Return the sha256 of what the network is shown: the photos, in any order, and how they are prepared."""
-        prepared = [card.imgsz, card.letterbox, card.stride, card.dynamic]
+        prepared = [card.imgsz, card.letterbox, card.stride, card.dynamic, card.margin]
         return hashlib.sha256(json.dumps([sorted(self.images), prepared]).encode()).hexdigest()
 
 

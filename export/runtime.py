@@ -89,6 +89,7 @@ class Card:
         weights: sha256 of student.safetensors.
         dataset: hash of what was taught.
         ontology: hash of the classes and prompts.
+        margin: grey pixels at least on every side of the frame in a letterbox square or rect.
     """
 
     kind: str
@@ -109,6 +110,7 @@ class Card:
     weights: str
     dataset: str
     ontology: str
+    margin: int = 0
 
     @classmethod
     def read(cls, text: str, where: str) -> Card:
@@ -117,6 +119,8 @@ class Card:
             stored = json.loads(text)
             card = cls(**{**stored, "names": tuple(stored["names"]), "imgsz": tuple(stored["imgsz"])})
             wrong = [name for name, fits in _SENSE.items() if not fits(getattr(card, name))]
+            if not wrong and 2 * card.margin >= min(card.imgsz):
+                wrong = ["margin"]
             if not wrong and (len(set(card.names)) != len(card.names) or set(card.thresholds) != set(card.names)):
                 wrong = ["thresholds"]
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -147,6 +151,7 @@ _SENSE: Mapping[str, Callable[[Any], bool]] = {
     "dynamic": lambda it: isinstance(it, bool),
     "letterbox": lambda it: it in ("square", "rect", "stretch"),
     "stride": _count,
+    "margin": lambda it: _within(it, 0, 1 << 20, (int,)),
     "layout": lambda it: it in tuple(_DECODERS),
     "precision": lambda it: it in tuple(TOLERANCES),
     "thresholds": lambda it: all(_within(one, 0, 1) for one in it.values()),
@@ -497,11 +502,11 @@ def _prepared(frame: Frame, card: Card) -> Canvas:
     if card.letterbox == "stretch":
         how = cv2.INTER_AREA if high * wide > to_high * to_wide else cv2.INTER_LINEAR  # as in training
     else:
-        gain = min(to_high / high, to_wide / wide)
+        gain = min((to_high - 2 * card.margin) / high, (to_wide - 2 * card.margin) / wide)
         new_wide, new_high = max(1, round(wide * gain)), max(1, round(high * gain))
     if card.letterbox == "rect":
-        to_wide = new_wide + (to_wide - new_wide) % card.stride
-        to_high = new_high + (to_high - new_high) % card.stride
+        to_wide = math.ceil((new_wide + 2 * card.margin) / card.stride) * card.stride
+        to_high = math.ceil((new_high + 2 * card.margin) / card.stride) * card.stride
     # The tenth decides where half a pixel goes, as in training.
     left, top = round((to_wide - new_wide) / 2 - 0.1), round((to_high - new_high) / 2 - 0.1)
     if (new_high, new_wide) != (high, wide):

@@ -17,6 +17,7 @@ from distill.yolo.weights import read_student
 from labeling.core.errors import BackendError, InputError, LabelstillError, MissingExtraError, StateError
 from labeling.image_files import display
 from labeling.teachers.detectors.ultralytics import as_yolo
+from labeling.teachers.student_weights import margin
 from labeling.teachers.weights import read_checkpoint
 
 from .bundle import is_full
@@ -110,6 +111,7 @@ def to_onnx(
         weights=hashlib.sha256(weights.read_bytes()).hexdigest(),
         dataset=metadata.get("dataset", ""),
         ontology=metadata.get("ontology", ""),
+        margin=margin(metadata, weights),
     )
     model = (_from_dfine if kind == "dfine" else _from_yolo)(weights, settings, card)
     save_onnx(model, path, card)

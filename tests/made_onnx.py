@@ -17,7 +17,12 @@ ABOUT = {"licence": "AGPL-3.0", "dataset": "0f" * 8, "ontology": "ab" * 8}
 
 
 def make_student(
-    folder: Path, model: str = "yolov8n", names: Sequence[str] = NAMES, imgsz: int = 64, seed: int = 0
+    folder: Path,
+    model: str = "yolov8n",
+    names: Sequence[str] = NAMES,
+    imgsz: int = 64,
+    seed: int = 0,
+    margin: int = 0,
 ) -> Path:
     """Write a student.safetensors whose scores reach from nearly 0 to nearly 1 and whose boxes lie everywhere.
 
@@ -27,11 +32,14 @@ def make_student(
         names: the classes.
         imgsz: side of the input in pixels.
         seed: of the weights.
+        margin: grey pixels that it wants around a photo.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WEIGHTS_FILE
     task = "segment" if model.endswith("-seg") else "detect"
     about = {"yaml": model, "task": task, "names": json.dumps(list(names)), "imgsz": str(imgsz)} | ABOUT
+    if margin:
+        about["margin"] = str(margin)
     if kind_of(model) == "dfine":
         _make_dfine(path, model, names, imgsz, seed, about | {"kind": "dfine", "licence": "Apache-2.0"})
     else:
@@ -61,6 +69,7 @@ def make_onnx(
     imgsz: int = 64,
     seed: int = 0,
     *,
+    margin: int = 0,
     dynamic: bool = False,
     nms: bool = False,
     thresholds: Mapping[str, float] | None = None,
@@ -68,7 +77,7 @@ def make_onnx(
     """Write folder/student.safetensors as ``make_student`` does, and folder/model.onnx with its card."""
     from export.to_onnx import ExportSettings, to_onnx
 
-    weights = make_student(folder, model, names, imgsz, seed)
+    weights = make_student(folder, model, names, imgsz, seed, margin)
     to_onnx(weights, folder / "model.onnx", ExportSettings(dynamic=dynamic, nms=nms), thresholds=thresholds)
     return folder / "model.onnx"
 

@@ -19,13 +19,18 @@ SIZES = ((64, 64), (48, 120), (150, 70), (33, 200), (211, 97), (64, 65), (640, 4
 
 
 @pytest.mark.parametrize("floor", [0.001, 0.25])
-@pytest.mark.parametrize("model", ["yolov8n", "yolov8n-seg", "yolo11n", "dfine-n"])
-def test_same_objects_as_the_student_at_home_on_photos_of_any_size(tmp_path: Path, model: str, floor: float) -> None:
+@pytest.mark.parametrize(
+    ("model", "margin"),
+    [("yolov8n", 0), ("yolov8n", 8), ("yolov8n-seg", 0), ("yolov8n-seg", 8), ("yolo11n", 0), ("dfine-n", 0)],
+)
+def test_same_objects_as_the_student_at_home_on_photos_of_any_size(
+    tmp_path: Path, model: str, margin: int, floor: float
+) -> None:
     from distill.students import Predictor, kind_of, student
     from export.predictor import EdgePredictor
     from export.runtime import Model, OnnxSession
 
-    path = make_onnx(tmp_path, model, dynamic=model != "dfine-n")
+    path = make_onnx(tmp_path, model, margin=margin, dynamic=model != "dfine-n")
     edge: Predictor = EdgePredictor(Model(OnnxSession(path, threads=1)))
     home = student(kind_of(model)).load(tmp_path / "student.safetensors", "cpu")
     assert (edge.names, edge.imgsz) == (home.names, home.imgsz) == (NAMES, 64)

@@ -105,17 +105,22 @@ def decoded(rows: Any, card: Card = CARD, frame: Frame | None = None, floor: flo
     wide=st.integers(1, 400),
     size=st.sampled_from([32, 64, 160, 320]),
     letterbox=st.sampled_from(["square", "rect"]),
+    margin=st.sampled_from([0, 8]),
 )
-@settings(max_examples=80, deadline=None)
-def test_a_letterbox_is_what_can_be_computed_by_hand(high: int, wide: int, size: int, letterbox: str) -> None:
+@settings(max_examples=120, deadline=None)
+def test_a_letterbox_is_what_can_be_computed_by_hand(
+    high: int, wide: int, size: int, letterbox: str, margin: int
+) -> None:
     frame = np.random.default_rng(high * 401 + wide).integers(0, 256, (high, wide, 3), dtype=np.uint8)
-    canvas = Model(Brightest(replace(CARD, imgsz=(size, size), letterbox=letterbox))).prepare(frame)
-    longer = max(high, wide)
-    new_high, new_wide = max(1, round(high * (size / longer))), max(1, round(wide * (size / longer)))
+    card = replace(CARD, imgsz=(size, size), letterbox=letterbox, margin=margin)
+    canvas = Model(Brightest(card)).prepare(frame)
+    gain = (size - 2 * margin) / max(high, wide)
+    new_high, new_wide = max(1, round(high * gain)), max(1, round(wide * gain))
     inside = frame if (new_high, new_wide) == (high, wide) else cv2.resize(frame, (new_wide, new_high))
     missing = size - new_high, size - new_wide
     if letterbox == "rect":
-        missing = missing[0] % 32, missing[1] % 32
+        missing = tuple(-(length + 2 * margin) % 32 + 2 * margin for length in (new_high, new_wide))
+    assert min(missing) >= 2 * margin
     assert canvas.tensor.shape == (1, 3, new_high + missing[0], new_wide + missing[1])
     left, top = missing[1] // 2, missing[0] // 2  # the odd pixel goes to the right and below
     assert canvas.pad_xy == (left, top)
@@ -249,7 +254,8 @@ def test_a_query_may_be_of_two_classes_as_at_home() -> None:
 @torch_only
 @pytest.mark.parametrize(("high", "wide"), [(48, 64), (300, 400), (37, 111), (500, 90), (64, 64)])
 @pytest.mark.parametrize("letterbox", ["square", "rect"])
-def test_masks_are_those_of_evaluation(high: int, wide: int, letterbox: str) -> None:
+@pytest.mark.parametrize("margin", [0, 8])
+def test_masks_are_those_of_evaluation(high: int, wide: int, letterbox: str, margin: int) -> None:
     import torch
 
     from labeling.teachers.detectors.ultralytics import import_ultralytics
@@ -257,7 +263,11 @@ def test_masks_are_those_of_evaluation(high: int, wide: int, letterbox: str) -> 
     import_ultralytics()
     from ultralytics.utils.ops import process_mask_native
 
-    card = replace(CARD, imgsz=(160, 160), task="segment", letterbox=letterbox, thresholds=dict.fromkeys(NAMES, 0.3))
+    from distill.yolo.photo_masks import photo_masks
+    from labeling.teachers.detectors.yolo_canvas import Canvas
+
+    thresholds = dict.fromkeys(NAMES, 0.3)
+    card = replace(CARD, imgsz=(160, 160), task="segment", letterbox=letterbox, thresholds=thresholds, margin=margin)
     model, random = Model(Brightest(card)), np.random.default_rng(high)
     canvas = model.prepare(grey(90, high, wide))
     canvas_high, canvas_wide = canvas.tensor.shape[2:]
@@ -279,12 +289,15 @@ def test_masks_are_those_of_evaluation(high: int, wide: int, letterbox: str) -> 
     assert found.masks is not None
     assert len(found.masks) == len(found.scores) >= 3
     order = [int(np.argmin([abs(0.4 + k / 40 - score) for k in range(12)])) for score in found.scores]
-    theirs = process_mask_native(
+    taken = (
         torch.from_numpy(protos),
         torch.from_numpy(coefficients[order].astype(np.float32)),
         torch.from_numpy(found.boxes_xyxy),
-        (high, wide),
-    ).numpy()
+    )
+    placed = Canvas(np.zeros((canvas_high, canvas_wide, 3), dtype=np.uint8), (canvas.gain_xy[::-1], canvas.pad_xy))
+    theirs = photo_masks(*taken, placed, (high, wide)).numpy()
+    if margin == 0:
+        assert np.array_equal(theirs, process_mask_native(*taken, (high, wide)).numpy())
     for ours, mask in zip(found.masks, theirs.astype(bool), strict=True):
         assert ours.shape == (high, wide)
         assert (ours & mask).sum() >= 0.99 * (ours | mask).sum()

@@ -26,7 +26,7 @@ from labeling.queue import doubt
 from labeling.studio.selection import conditions, labels_to_push, select
 from labeling.teachers.student_choice import choose_student
 from labeling.teachers.student_runs import find_student, finished_runs
-from labeling.teachers.student_weights import input_size, read_student, taught
+from labeling.teachers.student_weights import input_size, margin, read_student, taught
 from tests.fakes import draw_photos
 from tests.outcomes import digest, human, machine, outcome, refused
 
@@ -132,6 +132,10 @@ def test_what_cannot_label_is_refused_by_its_header(tmp_path: Path) -> None:
     for wrong in ("0", "wide", "-1", ""):
         with pytest.raises(BackendError, match="'imgsz' in the metadata is"):
             input_size({"imgsz": wrong}, path)
+    assert (margin({"margin": "8"}, path), margin({}, path)) == (8, 0)
+    for wrong in ("wide", "-1", "", "320"):
+        with pytest.raises(BackendError, match="'margin' in the metadata is"):
+            margin({"margin": wrong}, path)
 
 
 # What it reads
@@ -182,6 +186,25 @@ def test_the_input_is_as_large_as_the_weights_say(tmp_path: Path) -> None:
         (found,) = detector.detect([photo(60, 90)], parse_classes("leaf"), 0.25)
         assert len(found.detections) > 0
     assert shapes == [(64, 96), (128, 160)]
+
+
+@pytest.mark.torch
+def test_a_student_labels_with_its_margin_what_it_is_measured_with(tmp_path: Path) -> None:
+    from distill.students import student
+
+    path = save_student(tmp_path / "student.safetensors", margin="8", task="detect")
+    image = photo(60, 90)
+    (found,) = detector_of(path).detect([image], parse_classes(", ".join(NAMES)), 0.25)
+    (measured,) = student("ultralytics").load(path, "cpu").predict([image], 0.25)
+    (without,) = (
+        student("ultralytics")
+        .load(save_student(tmp_path / "without.safetensors", task="detect"), "cpu")
+        .predict([image], 0.25)
+    )
+    boxes = found.detections.xyxy[np.lexsort(found.detections.xyxy.T)]
+    assert len(boxes) == len(measured) > 0
+    assert np.abs(boxes - measured.boxes_xyxy[np.lexsort(measured.boxes_xyxy.astype(np.float32).T)]).max() < 1e-3
+    assert len(without) != len(measured) or np.abs(without.boxes_xyxy - measured.boxes_xyxy).max() > 1
 
 
 @pytest.mark.torch

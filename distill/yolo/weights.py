@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from labeling.core.errors import BackendError, StateError
 from labeling.image_files import display
+from labeling.teachers.student_weights import margin
 from labeling.teachers.weights import read_checkpoint
 
 from ..dataset import Dataset
@@ -34,6 +35,7 @@ class StudentFile:
         task: detect, or segment.
         names: the classes, in the order of the head.
         imgsz: longer side of the input in pixels.
+        margin: grey pixels that it wants on every side of a photo, at least.
     """
 
     tensors: Mapping[str, torch.Tensor]
@@ -41,6 +43,7 @@ class StudentFile:
     task: str
     names: tuple[str, ...]
     imgsz: int
+    margin: int = 0
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -90,7 +93,8 @@ def read_student(path: Path) -> StudentFile:
     try:
         names = tuple(str(name) for name in json.loads(stored["names"]))
         model = model_named({"yaml": stored["yaml"]}, path)
-        return StudentFile(checkpoint.tensors, model, stored["task"], names, int(stored["imgsz"]))
+        tensors, size = checkpoint.tensors, int(stored["imgsz"])
+        return StudentFile(tensors, model, stored["task"], names, size, margin(stored, path))
     except (KeyError, ValueError, TypeError) as error:
         raise BackendError(
             f"weights {display(path)} are no student: expected yaml, task, names and imgsz in the metadata of a "

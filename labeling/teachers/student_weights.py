@@ -50,6 +50,18 @@ def taught(metadata: Mapping[str, str], path: Path) -> tuple[str, ...]:
         raise BackendError(f"weights {path}: 'names' in the metadata is no JSON list ({error}): train again") from error
 
 
+def margin(metadata: Mapping[str, str], path: Path) -> int:
+    """Return how many grey pixels a student wants on every side of a photo, 0 where its weights say nothing.
+
+    Raises:
+        BackendError: no number, or so many that nothing of the photo is left.
+    """
+    text = metadata.get("margin", "0")
+    if not text.isascii() or not text.isdigit() or 2 * int(text) >= input_size(metadata, path):
+        raise BackendError(f"weights {path}: 'margin' in the metadata is {text!r}: expected pixels, such as 8")
+    return int(text)
+
+
 def input_size(metadata: Mapping[str, str], path: Path) -> int:
     """Return the longer side of a model's input in pixels: what its weights say, 640 where they say nothing.
 

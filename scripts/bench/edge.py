@@ -22,6 +22,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ class Bench:
             raise SystemExit("the export has another least score than yolo predict")
         self.model = Model(OnnxSession(path))
         self._beside = Model(OnnxSession(path, threads=1))
+        self.model.card = self._beside.card = replace(card, margin=0)  # the peer puts none around a photo
         self._workers = workers_for(self._beside.session, 1)
         self._size, self._folder = size, photos[0].parent
         self._frames = [cv2.imread(str(photo)) for photo in photos]

@@ -20,7 +20,7 @@ from ...core.ontology import Ontology
 from ..class_names import match_classes, match_prompts, names_of_checkpoint
 from ..device import pick_device
 from ..interfaces import Detected, RgbImage
-from ..student_weights import input_size
+from ..student_weights import input_size, margin
 from ..weights import Checkpoint, read_checkpoint
 from .yolo_forward import YoloForward
 from .yolo_text import embed_prompts, set_prompts
@@ -63,7 +63,8 @@ class UltralyticsDetector:
                 _stored_names(checkpoint), int(model.model[-1].nc), class_names, weights, coco=_coco_names
             )
         self._match = match_classes if "kind" in checkpoint.metadata else match_prompts
-        self._yolo = YoloForward(model, input_size(checkpoint.metadata, weights), picked)
+        about = checkpoint.metadata
+        self._yolo = YoloForward(model, input_size(about, weights), picked, margin(about, weights))
         self._model = self._yolo.model
         self._plan: tuple[Ontology, dict[int, tuple[str, int]]] | None = None
 

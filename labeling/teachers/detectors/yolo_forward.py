@@ -1,4 +1,4 @@
-"""How a model of ultralytics is asked: letterbox, forward pass, the library's NMS, boxes back in pixels, features."""
+"""How a model of ultralytics is asked: canvas, forward pass, the library's NMS, boxes back in pixels, features."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from ...core.errors import BackendError
 from ..features import pool_boxes, pool_image
 from ..interfaces import Detected, RgbImage
+from .yolo_canvas import Canvas, on_canvas
 
 _NMS_IOU = 0.7
 _MAX_BOXES = 300
@@ -25,17 +26,18 @@ class YoloForward:
     draws are left out.
     """
 
-    def __init__(self, model: Any, input_size: int, device: torch.device) -> None:
-        """Take a detection model; ``input_size`` is the longer side of its input in pixels.
+    def __init__(self, model: Any, input_size: int, device: torch.device, margin: int = 0) -> None:
+        """Take a detection model.
 
-        ``letterbox`` is the library's own, which resizes an image into the model's input and pads it with grey.
+        Args:
+            model: of the library.
+            input_size: longer side of its input in pixels.
+            device: where it runs.
+            margin: see ``on_canvas``.
         """
-        from ultralytics.data.augment import LetterBox
-
         self.model = model.float().eval().to(device)
         self.device = device
-        stride = max(int(self.model.stride.max()), 32)
-        self.letterbox = LetterBox((input_size, input_size), auto=True, stride=stride)
+        self.side, self.stride, self._margin = input_size, max(int(self.model.stride.max()), 32), margin
         self._feature_map: torch.Tensor | None = None
         self.model.model[-1].register_forward_pre_hook(self._keep_features)
 
@@ -52,15 +54,15 @@ class YoloForward:
             floor: smallest score.
         """
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        canvases = [np.ascontiguousarray(self.letterbox(image=image)) for image in images]
+        canvases = [on_canvas(image, self.side, self.stride, self._margin) for image in images]
         for row, canvas in enumerate(canvases):
-            groups[canvas.shape].append(row)
+            groups[canvas.pixels.shape].append(row)
         results: dict[int, Detected] = {}
         try:
             with torch.inference_mode():
                 for rows in groups.values():
                     sizes = [images[row].shape[:2] for row in rows]
-                    found = self._forward(np.stack([canvases[row] for row in rows]), sizes, wanted, floor)
+                    found = self._forward([canvases[row] for row in rows], sizes, wanted, floor)
                     results.update(zip(rows, found, strict=True))
         finally:
             self._feature_map = None
@@ -68,7 +70,7 @@ class YoloForward:
 
     def _forward(
         self,
-        canvases: np.ndarray[Any, np.dtype[np.uint8]],
+        canvases: Sequence[Canvas],
         sizes_hw: Sequence[tuple[int, ...]],
         wanted: Mapping[int, tuple[str, int]],
         floor: float,
@@ -76,7 +78,7 @@ class YoloForward:
         from ultralytics.utils.nms import non_max_suppression
 
         try:
-            raw = self.model(self.pixels(canvases))
+            raw = self.model(self.pixels(np.stack([canvas.pixels for canvas in canvases])))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -96,8 +98,8 @@ class YoloForward:
         )
         maps = [None] * len(found) if self._feature_map is None else list(self._feature_map)
         return [
-            _detected(rows, canvas_hw=canvases.shape[1:3], size_hw=size_hw, wanted=wanted, feature_map=feature_map)
-            for rows, size_hw, feature_map in zip(found, sizes_hw, maps, strict=True)
+            _detected(rows, canvas=canvas, size_hw=size_hw, wanted=wanted, feature_map=feature_map)
+            for rows, canvas, size_hw, feature_map in zip(found, canvases, sizes_hw, maps, strict=True)
         ]
 
     def _keep_features(self, _head: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -109,12 +111,12 @@ class YoloForward:
 def _detected(
     rows: torch.Tensor,
     *,
-    canvas_hw: tuple[int, ...],
+    canvas: Canvas,
     size_hw: tuple[int, ...],
     wanted: Mapping[int, tuple[str, int]],
     feature_map: torch.Tensor | None,
 ) -> Detected:
-    """Return the boxes of one image; ``rows`` are x0, y0, x1, y1 on the letterboxed canvas, score, class index."""
+    """Return the boxes of one image; ``rows`` are x0, y0, x1, y1 on the canvas, score, class index."""
     from ultralytics.utils.ops import scale_boxes
 
     # supervision refuses numbers that are not finite, so they are counted here and not by the filters.
@@ -125,12 +127,13 @@ def _detected(
     prompts[:] = [prompt for prompt, _ in hits]
     data: dict[str, Any] = {"prompt": prompts}
     image_feature = None
+    canvas_hw = canvas.pixels.shape[:2]
     if feature_map is not None:
         height, width = canvas_hw
         data["feature"] = pool_boxes(feature_map, boxes / boxes.new_tensor([width, height, width, height]))
         image_feature = pool_image(feature_map)
     detections = sv.Detections(
-        xyxy=scale_boxes(canvas_hw, boxes, size_hw).cpu().numpy().astype(np.float32),
+        xyxy=scale_boxes(canvas_hw, boxes, size_hw, canvas.ratio_pad).cpu().numpy().astype(np.float32),
         confidence=scores.cpu().numpy().astype(np.float32),
         class_id=np.array([class_id for _, class_id in hits], dtype=int),
         data=data,

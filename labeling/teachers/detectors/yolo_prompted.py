@@ -139,11 +139,12 @@ def _set_pictures(yolo: YoloForward, ontology: Ontology, folder: Path) -> dict[i
 
 def _visual_embedding(yolo: YoloForward, exemplar: Exemplar, file: Path) -> torch.Tensor:
     """Return the (d,) embedding of what lies in the boxes of one picture, as YOLOEVPDetectPredictor makes it."""
-    from ultralytics.data.augment import LoadVisualPrompt
+    from ultralytics.data.augment import LetterBox, LoadVisualPrompt
     from ultralytics.utils.instance import Instances
 
     boxes = Instances(exemplar.boxes_xyxy.copy(), np.zeros((0, 1, 2)), bbox_format="xyxy", normalized=False)
-    placed = yolo.letterbox({"img": exemplar.pixels, "instances": boxes})
+    letterbox = LetterBox((yolo.side, yolo.side), auto=True, stride=yolo.stride)
+    placed = letterbox({"img": exemplar.pixels, "instances": boxes})
     canvas = np.ascontiguousarray(placed["img"])
     mask = LoadVisualPrompt().get_visuals([0] * len(boxes), canvas.shape[:2], placed["instances"].bboxes)
     if not mask.any():
