@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from distill.dataset import Dataset
+from distill.evaluation.paired import Difference
 from distill.students import WEIGHTS_FILE, TrainSettings, student
 from distill.yolo.settings import arguments, device_argument, logger_environment, start_rate
 from labeling.core import masks
@@ -100,6 +101,38 @@ def test_a_training_leaves_weights_that_say_what_they_are(plain: Dataset, traine
     assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
     assert {one.name for one in folder.iterdir()} == {WEIGHTS_FILE, "run.json", "training"}
     assert not (folder / "training" / "weights").exists(), "what only a continuation needs is gone"
+
+
+@pytest.mark.parametrize(("low", "kept", "canvas"), [(0.01, "8", (64, 64)), (-0.01, None, (32, 64))])
+def test_a_margin_that_pays_on_val_is_kept_with_the_weights_and_obeyed(
+    low: float, kept: str | None, canvas: tuple[int, int], plain: Dataset, tmp_path: Path, monkeypatch: Any
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def gain(look: Any, photos: Any, truth: Any, names: Any) -> Difference:
+        photo = np.zeros((32, 64, 3), dtype=np.uint8)
+        asked.append((len(photos), sum(map(len, truth)), len(look([photo], 0)) + len(look([photo], 8))))
+        return Difference(0.02, low, 0.03, 0.99, len(photos))
+
+    monkeypatch.setattr("distill.student.gain_of_margin", gain)
+    said = _train(plain, tmp_path / "run", epochs=1)
+    predictor = student("ultralytics").load(tmp_path / "run" / WEIGHTS_FILE, "cpu")
+    shapes: list[tuple[int, ...]] = []
+    predictor._model.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape[2:])))
+    predictor.predict([np.zeros((32, 64, 3), dtype=np.uint8)])
+
+    assert asked == [(plain.images["val"], plain.objects["val"], asked[0][2])]
+    assert _metadata(tmp_path / "run").get("margin") == kept
+    assert shapes == [canvas]
+    assert ("8 grey pixels" in said[-1]) == (kept is not None)
+
+
+def test_a_training_that_does_not_look_at_val_tries_no_margin(plain: Dataset, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("distill.student.gain_of_margin", None)
+
+    _train(plain, tmp_path / "run", epochs=1, extra={"val": False})
+
+    assert "margin" not in _metadata(tmp_path / "run")
 
 
 def best_of(folder: Path) -> dict[str, str]:

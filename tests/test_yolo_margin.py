@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from distill.objects import Objects
-from distill.yolo.margin import choose_margin
+from distill.yolo.margin import gain_of_margin, pays
 from labeling.teachers.interfaces import RgbImage
 
 pytestmark = pytest.mark.torch
@@ -34,23 +34,35 @@ def photos(tmp_path: Path) -> list[Path]:
     return files
 
 
-def test_the_margin_with_which_more_is_found_is_the_best(photos: list[Path]) -> None:
+def test_a_margin_with_which_more_is_found_pays(photos: list[Path]) -> None:
     def look(images: Sequence[RgbImage], margin: int) -> list[Objects]:
         assert all(image[0, 0, 0] == 200 for image in images)  # red comes first
         return [objects(INNER, CUT) if margin else objects(INNER) for _ in images]
 
-    measured = choose_margin(look, photos, [objects(INNER, CUT)] * 20, NAMES)
+    gain = gain_of_margin(look, photos, [objects(INNER, CUT)] * 20, NAMES)
 
-    assert list(measured) == [8, 0]
-    assert measured[8] == pytest.approx(1.0)
-    assert measured[0] == pytest.approx(0.5, abs=0.02)
+    assert gain.difference == pytest.approx(0.5, abs=0.02)
+    assert pays(gain)
 
 
 @pytest.mark.parametrize("boxes", [(INNER,), ()])
-def test_where_it_makes_no_difference_there_is_none(photos: list[Path], boxes: Sequence[tuple[float, ...]]) -> None:
-    measured = choose_margin(lambda images, _: [objects(INNER)] * len(images), photos, [objects(*boxes)] * 20, NAMES)
+def test_where_it_makes_no_difference_it_does_not(photos: list[Path], boxes: Sequence[tuple[float, ...]]) -> None:
+    gain = gain_of_margin(lambda images, _: [objects(INNER)] * len(images), photos, [objects(*boxes)] * 20, NAMES)
 
-    assert list(measured) == [0, 8]
+    assert not pays(gain)
+
+
+def test_a_gain_in_one_photo_of_many_is_chance(photos: list[Path]) -> None:
+    truth = [objects(INNER, CUT), *[objects(INNER)] * 19]
+
+    def look(images: Sequence[RgbImage], margin: int) -> list[Objects]:
+        return [objects(INNER, CUT) if margin and image[0, 0, 2] == 0 else objects(INNER) for image in images]
+
+    gain = gain_of_margin(look, photos, truth, NAMES)
+
+    assert gain.difference is not None
+    assert gain.difference > 0
+    assert not pays(gain)
 
 
 def test_of_many_photos_some_are_looked_at(photos: list[Path]) -> None:
@@ -60,7 +72,7 @@ def test_of_many_photos_some_are_looked_at(photos: list[Path]) -> None:
         seen.extend(int(image[0, 0, 2]) for image in images if margin == 0)
         return [objects(INNER)] * len(images)
 
-    choose_margin(look, photos * 30, [objects(INNER)] * 600, NAMES)
+    gain_of_margin(look, photos * 30, [objects(INNER)] * 600, NAMES)
 
     assert len(seen) == 300
     assert set(seen) == set(range(0, 20, 2))

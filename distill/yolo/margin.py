@@ -9,10 +9,10 @@ import cv2
 
 from labeling.teachers.interfaces import RgbImage
 
-from ..evaluate import evaluate
+from ..evaluation.paired import Difference, paired_difference
 from ..objects import Objects
 
-MARGINS = (0, 8)
+MARGIN = 8
 """Grey pixels on every side of a photo, at least. Without them the outermost cells of the feature maps look at zeros,
 which training seldom shows, and objects that the border of a photo cuts are lost first; with them everything else is
 seen a little smaller. Which counts for more depends on the photos."""
@@ -24,10 +24,8 @@ Look = Callable[[Sequence[RgbImage], int], list[Objects]]
 """What is found in photos that have a margin of so many pixels."""
 
 
-def choose_margin(
-    look: Look, photos: Sequence[Path], truth: Sequence[Objects], names: Sequence[str]
-) -> dict[int, float]:
-    """Return AP50-95 by margin, the best first; equal ones in the order of MARGINS.
+def gain_of_margin(look: Look, photos: Sequence[Path], truth: Sequence[Objects], names: Sequence[str]) -> Difference:
+    """Return AP50-95 with the margin minus that without, and how sure it is.
 
     Args:
         look: asks the student.
@@ -37,10 +35,14 @@ def choose_margin(
     """
     step = -(-len(photos) // _MOST)
     photos, truth = photos[::step], truth[::step]
-    found: dict[int, list[Objects]] = {margin: [] for margin in MARGINS}
+    found: dict[int, list[Objects]] = {0: [], MARGIN: []}
     for start in range(0, len(photos), _AT_ONCE):
         images = [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in photos[start : start + _AT_ONCE]]
-        for margin in MARGINS:
-            found[margin] += look(images, margin)
-    measured = {margin: evaluate(truth, found[margin], names, resamples=0).ap50_95 or 0.0 for margin in MARGINS}
-    return dict(sorted(measured.items(), key=lambda one: -one[1]))
+        for margin, seen in found.items():
+            seen += look(images, margin)
+    return paired_difference(truth, found[MARGIN], found[0], names, metric="ap50_95")
+
+
+def pays(gain: Difference) -> bool:
+    """Say whether the margin is taken: only where it helps by more than chance, at 95 %."""
+    return gain.low is not None and gain.low > 0
