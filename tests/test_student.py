@@ -697,6 +697,8 @@ def test_from_given_weights_the_rate_is_small_unless_the_user_sets_one(epochs: i
     objects = 16 * 9 / 100  # in a step
     assert gently["lr0"] == pytest.approx(0.002 * 5 / 6 * min(steps / 100, (objects / 200) ** 0.5))  # two classes
     assert gently["warmup_epochs"] == pytest.approx(warm)
+    assert gently["close_mosaic"] == min(10, epochs // 2)  # from random weights a quarter
+    assert asked(close_mosaic=3)["close_mosaic"] == 3
     assert asked(warmup_epochs=0)["warmup_epochs"] == 0
     for given in ({"lr0": 0.01}, {"optimizer": "SGD"}):
         assert "warmup_bias_lr" not in asked(**given)
