@@ -228,7 +228,7 @@ def test_a_trusted_yoloe_reads_the_prompts_too(tmp_path: Path, monkeypatch: pyte
 def test_the_library_changes_nothing_outside_itself(tmp_path: Path, weights: Path) -> None:
     """In a fresh process with an empty home: no file in it, no socket, no subprocess, images open as before."""
     script = (
-        "import socket, subprocess, sys, pathlib, cv2, PIL.Image, numpy as np\n"
+        "import os, socket, subprocess, sys, pathlib, cv2, PIL.Image, numpy as np\n"
         "import supervision, torchvision  # torch itself asks ldconfig where its libraries are\n"
         "def refuse(*a, **k): raise SystemExit('way out')\n"
         "socket.socket.connect = subprocess.Popen.__init__ = refuse\n"
@@ -238,8 +238,9 @@ def test_the_library_changes_nothing_outside_itself(tmp_path: Path, weights: Pat
         "d = UltralyticsDetector(pathlib.Path(sys.argv[1]), device='cpu')\n"
         "assert d.detect([np.zeros((40, 40, 3), np.uint8)], parse_classes('pallet'), 0.01)\n"
         "assert PIL.Image.open is opened and cv2.getNumThreads() == threads\n"
+        "assert 'OMP_NUM_THREADS' not in os.environ\n"
     )
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("YOLO_")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "OMP_"))}
     environment |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "PYTHONPATH": str(paths.ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", script, str(weights)], env=environment, cwd=tmp_path, capture_output=True, text=True

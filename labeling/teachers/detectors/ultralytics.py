@@ -29,6 +29,7 @@ from .yolo_text import embed_prompts, set_prompts
 _FAMILIES = ("yolov8", "yolo11")
 _SCALES = "nsmlx"
 _MODEL_NAME = re.compile(r"(yolov?\d+)([a-z]?)(-seg|-p2|-p6)?")
+_THREADS = "OMP_NUM_THREADS"
 _HEAD = re.compile(r"model\.\d+\.cv3\.0\.2\.weight")
 
 
@@ -92,13 +93,17 @@ def import_ultralytics() -> None:
         folder = tempfile.mkdtemp(prefix="labelstill-ultralytics-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["YOLO_CONFIG_DIR"] = folder
-    # The library replaces how everyone opens images, and how many threads OpenCV has, when it is imported.
-    image_open, threads = PIL.Image.open, cv2.getNumThreads()
+    # When it is imported, the library replaces how everyone opens images, how many threads OpenCV has, and in the
+    # environment how many threads processes begun from here have.
+    image_open, threads, inherited = PIL.Image.open, cv2.getNumThreads(), os.environ.get(_THREADS)
     try:
         import ultralytics  # noqa: F401
     finally:
         PIL.Image.open = image_open
         cv2.setNumThreads(threads)
+        os.environ.pop(_THREADS, None)
+        if inherited is not None:
+            os.environ[_THREADS] = inherited
 
 
 def _from_state_dict(checkpoint: Checkpoint, path: Path) -> Any:
