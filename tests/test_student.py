@@ -662,6 +662,7 @@ def test_several_gpus_find_the_trainer_and_its_dataset_by_name(plain: Dataset, t
 
 _KNOWN = {
     "mosaic": 1.0,
+    "close_mosaic": 10,
     "lr0": 0.01,
     "cache": False,
     "warmup_epochs": 3.0,
